@@ -1,0 +1,1 @@
+"""Generated protobuf stubs: `make protos` writes them, nobody edits them."""
