@@ -1,7 +1,8 @@
 """What an agent writes about itself into its worker's folder, so that whoever looks after it next can take over.
 
-The agent (trainer) writes it, the local shell (operator) reads it and writes the first one before it starts the agent. Both
-know the same fields from here. It opens no file. A process is known by pid, start time and boot, never by its pid alone.
+The agent (trainer) writes it, the local shell (operator) reads it and writes the first one before it starts the
+agent. Both know the same fields from here. It opens no file. A process is known by pid, start time and boot, never
+by its pid alone.
 """
 
 from __future__ import annotations

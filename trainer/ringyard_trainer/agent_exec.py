@@ -1,8 +1,9 @@
 """Runs a command that dies with its parent: the last step before a training process becomes the user's program.
 
-The agent starts this file as a script, isolated and without site packages, in place of a `preexec_fn` (which would run Python between fork and exec
-in a process that has gRPC threads). `python agent_exec.py PARENT_PID PROGRAM ARGUMENT…` asks the kernel for SIGKILL at the parent's death
-(prctl(2), PR_SET_PDEATHSIG), makes sure that the parent still lives, and becomes the program. It knows nothing of training.
+The agent starts this file as a script, isolated and without site packages, in place of a `preexec_fn` (which would
+run Python between fork and exec in a process that has gRPC threads). `python agent_exec.py PARENT_PID PROGRAM
+ARGUMENT…` asks the kernel for SIGKILL at the parent's death (prctl(2), PR_SET_PDEATHSIG), makes sure that the parent
+still lives, and becomes the program. It knows nothing of training.
 """
 
 from __future__ import annotations

@@ -1,0 +1,68 @@
+"""The agent's wire to the coordinator: one report out, one order back. Called by `agent` only.
+
+It reads the coordinator's address and the token anew before each report, because a new coordinator has a new
+address. The only place of the agent that knows gRPC. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+from ringyard_api.protos import coordinator_pb2 as pb
+from ringyard_api.protos import coordinator_pb2_grpc as rpc
+
+from ringyard_trainer.agent_rules import Order
+
+PROTOCOLS = (1,)
+_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),  # a proxy of the environment must never see these calls
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+
+
+class Link:
+    """Reports to whoever the coordinator's file names."""
+
+    def __init__(self, coordinator_file: str, token_file: str) -> None:
+        self._coordinator_file, self._token_file = Path(coordinator_file), Path(token_file)
+        self._address = ""
+        self._channel: grpc.Channel | None = None
+        self._stub: rpc.CoordinatorStub | None = None
+
+    def report(self, report: pb.AgentReport, timeout: float) -> Order | None:
+        """Sends one report; None where no coordinator answered within `timeout` seconds."""
+        try:
+            address = self._coordinator_file.read_text().strip()
+            token = self._token_file.read_text().strip()
+        except OSError:
+            return None
+        if not address:
+            return None
+        stub = self._dial(address)
+        try:
+            answer = stub.Report(report, timeout=timeout, metadata=(("authorization", f"Bearer {token}"),))
+        except grpc.RpcError:
+            return None
+        return Order(
+            verb=pb.AgentOrder.Verb.Name(answer.verb),
+            process_attempt=answer.process_attempt,
+            delay_seconds=answer.delay_seconds,
+            reason=answer.reason,
+            environment=dict(answer.environment),
+        )
+
+    def _dial(self, address: str) -> rpc.CoordinatorStub:
+        if self._stub is None or address != self._address:
+            self.close()
+            self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+            self._stub, self._address = rpc.CoordinatorStub(self._channel), address
+        return self._stub
+
+    def close(self) -> None:
+        """Drops the connection."""
+        if self._channel is not None:
+            self._channel.close()
+        self._channel, self._stub = None, None
