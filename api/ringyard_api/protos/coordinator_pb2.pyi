@@ -94,6 +94,7 @@ class Hello(google.protobuf.message.Message):
     LAST_EPOCH_FIELD_NUMBER: builtins.int
     METRICS_ADDRESS_FIELD_NUMBER: builtins.int
     SCRIPT_FIELD_NUMBER: builtins.int
+    LAST_SIZE_FIELD_NUMBER: builtins.int
     worker: builtins.int
     """worker index"""
     process: builtins.int
@@ -116,6 +117,8 @@ class Hello(google.protobuf.message.Message):
     """host:port of /metrics"""
     script: builtins.bool
     """a `command` job attends through its agent: no collective of ours"""
+    last_size: builtins.int
+    """members of the view `last_epoch`: a new coordinator waits for all of them; 0 = unknown"""
     @property
     def protocols(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """protocol numbers that this member speaks, now [1]"""
@@ -140,9 +143,10 @@ class Hello(google.protobuf.message.Message):
         last_epoch: global___Epoch | None = ...,
         metrics_address: builtins.str = ...,
         script: builtins.bool = ...,
+        last_size: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["last_epoch", b"last_epoch"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "attempt", b"attempt", "has_state", b"has_state", "host_id", b"host_id", "incarnation", b"incarnation", "last_epoch", b"last_epoch", "metrics_address", b"metrics_address", "process", b"process", "process_attempt", b"process_attempt", "protocols", b"protocols", "script", b"script", "step", b"step", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "attempt", b"attempt", "has_state", b"has_state", "host_id", b"host_id", "incarnation", b"incarnation", "last_epoch", b"last_epoch", "last_size", b"last_size", "metrics_address", b"metrics_address", "process", b"process", "process_attempt", b"process_attempt", "protocols", b"protocols", "script", b"script", "step", b"step", "worker", b"worker"]) -> None: ...
 
 global___Hello = Hello
 
@@ -398,16 +402,24 @@ global___Directive = Directive
 
 @typing.final
 class Wait(google.protobuf.message.Message):
+    """Out of any view for now ("2 of 3 members attend, minReplicas is 3"). A member that asked to leave gets it as well, when
+    the view without it is made. Not urgent: it counts as a newer planned view, all change together at a step boundary.
+    Urgent: the ring is broken, drop the op at once.
+    """
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     REASON_FIELD_NUMBER: builtins.int
+    URGENT_FIELD_NUMBER: builtins.int
     reason: builtins.str
+    urgent: builtins.bool
     def __init__(
         self,
         *,
         reason: builtins.str = ...,
+        urgent: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["reason", b"reason"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["reason", b"reason", "urgent", b"urgent"]) -> None: ...
 
 global___Wait = Wait
 
