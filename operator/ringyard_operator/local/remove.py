@@ -1,0 +1,106 @@
+"""Deletion of jobs and endpoints: first nothing runs, then the folder goes. Called by `cli`.
+
+With a live supervisor it asks and waits; without one it does the work itself under the lock. A model that an
+endpoint names is never deleted with its job (SERVING.md §Versions and owners).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote
+
+from ringyard_operator.errors import NotChangeable, NotFound, RingyardError
+from ringyard_operator.local import disk, procfs
+from ringyard_operator.local.folders import EndpointFolder, JobFolder, StateDir
+from ringyard_operator.local.processes import Workers
+from ringyard_operator.local.submit import suspend
+
+_GRACE_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+
+
+def delete_job(state: StateDir, name: str, *, timeout: float = 60.0) -> None:
+    """Stops the job's workers and removes it. An endpoint that it published into goes on serving.
+
+    Raises NotFound, StateUnusable, AlreadyRunning (its supervisor did not leave within `timeout` seconds).
+    """
+    folder = state.job(name)
+    if not folder.exists():
+        raise NotFound(f"there is no job named {name!r} in {state.root}: see `ringyard list`")
+    if folder.holder() is not None:
+        with contextlib.suppress(NotChangeable):  # it has just ended by itself
+            suspend(state, name)
+        _wait(lambda: folder.holder() is None, timeout)
+    with folder.lock():
+        stop_workers(folder)
+        folder.remove(keep_storage=_served_from(state, folder.path))
+
+
+def delete_endpoint(state: StateDir, name: str, *, timeout: float = 60.0) -> None:
+    """Stops the endpoint's server and removes it; its jobs stay. Raises as `delete_job`."""
+    folder = state.endpoint(name)
+    if not folder.exists():
+        raise NotFound(f"there is no endpoint named {name!r} in {state.root}: see `ringyard endpoints`")
+    if folder.holder() is not None:
+        with folder.editing(), disk.refusals("write", folder.path):
+            folder.spec_file.unlink(missing_ok=True)  # its holder sees it, ends the server and leaves
+        _wait(lambda: folder.holder() is None, timeout)
+    if folder.path.exists():
+        with folder.lock():
+            stop_server(folder)
+            folder.remove()
+
+
+def stop_workers(folder: JobFolder) -> None:
+    """Ends every worker of a job that has no supervisor, with a checkpoint where its grace allows."""
+    workers = Workers(folder)
+    for agent in workers.seen():
+        workers.stop(agent.record.uid, _GRACE_SECONDS)
+
+    def gone() -> bool:
+        workers.kill_overdue()
+        return not any(agent.alive for agent in workers.seen())
+
+    _wait(gone, _GRACE_SECONDS + 5.0)
+
+
+def stop_server(folder: EndpointFolder) -> None:
+    """Ends a model server that has no supervisor: SIGTERM, the drain, then SIGKILL."""
+    identity = read_identity(folder.server_file)
+    if identity is None or not identity.signal(signal.SIGTERM):
+        return
+    if not _wait(lambda: not identity.alive(), _GRACE_SECONDS):
+        identity.signal(signal.SIGKILL)
+
+
+def read_identity(path: Path) -> procfs.Identity | None:
+    """Who a file says was started, or None."""
+    with contextlib.suppress(RingyardError, KeyError, TypeError, ValueError):
+        data = disk.read_json(path)
+        if data is not None:
+            return procfs.Identity(pid=int(data["pid"]), start_ticks=int(data["startTicks"]), boot=str(data["boot"]))
+    return None
+
+
+def _served_from(state: StateDir, job_folder: Path) -> bool:
+    inside = f"{job_folder}/"
+    for name in state.endpoints():
+        with contextlib.suppress(RingyardError):
+            spec = (disk.read_json(state.endpoint(name).spec_file) or {}).get("spec", {})
+            uris = [unquote(str(version.get("uri", ""))).removeprefix("file://") for version in spec.get("versions",
+            ())] if any(uri.startswith(inside) for uri in uris):
+                return True
+    return False
+
+
+def _wait(done: Callable[[], bool], timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
