@@ -24,8 +24,8 @@ def refusals(verb: str, path: Path) -> Iterator[None]:
     except OSError as error:
         where = error.filename or path
         raise StateUnusable(
-            f"cannot {verb} the state folder: {where}: {error.strerror}; make it writable or choose another with
-            --state-dir"
+            f"cannot {verb} the state folder: {where}: {error.strerror}; "
+            "make it writable or choose another with --state-dir"
         ) from error
 
 

@@ -120,8 +120,8 @@ class _Folder:
         found = int((present or {}).get("metadata", {}).get("generation", 0))
         if found != expected_generation:
             raise Conflict(
-                f"{self.kind} {self.name!r} was changed meanwhile (generation {found}, not {expected_generation}):
-                try again"
+                f"{self.kind} {self.name!r} was changed meanwhile "
+                f"(generation {found}, not {expected_generation}): try again"
             )
         data = to_object(wanted)
         data.pop("status", None)
@@ -216,8 +216,7 @@ def disk_read(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StateUnusable(f"cannot read {path}: {error.strerror}; choose another state folder with --state-dir")
-        from error
+        raise StateUnusable(f"cannot read {path}: {error.strerror}; choose another with --state-dir") from error
 
 
 def _named(folder: Path) -> list[str]:

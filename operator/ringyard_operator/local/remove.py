@@ -91,8 +91,8 @@ def _served_from(state: StateDir, job_folder: Path) -> bool:
     for name in state.endpoints():
         with contextlib.suppress(RingyardError):
             spec = (disk.read_json(state.endpoint(name).spec_file) or {}).get("spec", {})
-            uris = [unquote(str(version.get("uri", ""))).removeprefix("file://") for version in spec.get("versions",
-            ())] if any(uri.startswith(inside) for uri in uris):
+            uris = [unquote(str(version.get("uri", ""))) for version in spec.get("versions", ())]
+            if any(uri.removeprefix("file://").startswith(inside) for uri in uris):
                 return True
     return False
 

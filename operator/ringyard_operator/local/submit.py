@@ -47,8 +47,8 @@ def submit(state: StateDir, job: TrainingJob) -> Submitted:
     folder = state.job(job.metadata.name)
     if (pid := folder.holder()) is not None:
         raise AlreadyRunning(
-            f"job {folder.name!r} is already running under process {pid}: follow it with `ringyard status
-            {folder.name}`, " f"change its size with `ringyard scale`, or end it with `ringyard stop {folder.name}`",
+            f"job {folder.name!r} is already running under process {pid}: "
+            f"follow it with `ringyard status {folder.name}`, change its size with `ringyard scale`, or end it with `ringyard stop {folder.name}`",
             pid=pid,
         )
     with folder.editing():
@@ -138,13 +138,13 @@ def _check_replicas(job: TrainingJob, replicas: int) -> None:
         raise NotChangeable(f"{path}: must be at least 1, got {replicas}: to end the job use `ringyard stop`")
     if workers.min_replicas is not None and replicas < workers.min_replicas:
         raise NotChangeable(
-            f"{path}: must be at least minReplicas ({workers.min_replicas}), got {replicas}: lower minReplicas and
-            run the manifest"
+            f"{path}: must be at least minReplicas ({workers.min_replicas}), got {replicas}: "
+            "lower minReplicas and run the manifest"
         )
     if workers.max_replicas is not None and replicas > workers.max_replicas:
         raise NotChangeable(
-            f"{path}: must be at most maxReplicas ({workers.max_replicas}), got {replicas}: raise maxReplicas and run
-            the manifest"
+            f"{path}: must be at most maxReplicas ({workers.max_replicas}), got {replicas}: "
+            "raise maxReplicas and run the manifest"
         )
 
 
