@@ -66,6 +66,7 @@ class ExitSeen:
     hang: bool = False  # we killed it because it made no progress
     consequence: bool = False  # another member of its view had failed before
     told: bool = False  # SIGTERM by us or by the platform
+    view: int = 0  # number of the view (of a script: of the gang) that it was in last, 0 = none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,17 @@ class MemberSeen:
     entered_op: int
     progress_at: float  # when `step` or `phase` changed last
     metrics_address: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HangSeen:
+    """A training process that makes no progress while the others wait, or that is frozen: to be killed and counted once."""
+
+    uid: str
+    index: int
+    process_attempt: int
+    reason: str
+    agent_silent: bool = False  # the agent does not report either: the whole worker has to be replaced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +117,10 @@ class GroupSeen:
     view_changes: int = 0
     first_step_at: float | None = None
     below_minimum_since: float | None = None
+    hangs: tuple[HangSeen, ...] = ()
+    view_reason: str = ""  # why the view in force was made
+    lost_members: int = 0
+    finishing: bool = False  # all were told that the result stands
 
 
 @dataclass(frozen=True, kw_only=True)
