@@ -7,16 +7,16 @@ endpoint names is never deleted with its job (SERVING.md §Versions and owners).
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
 from ringyard_operator.errors import NotChangeable, NotFound, RingyardError
-from ringyard_operator.local import disk, procfs
+from ringyard_operator.local import disk
 from ringyard_operator.local.folders import EndpointFolder, JobFolder, StateDir
 from ringyard_operator.local.processes import Workers
+from ringyard_operator.local.server import Server
 from ringyard_operator.local.submit import suspend
 
 _GRACE_SECONDS = 30.0
@@ -70,20 +70,10 @@ def stop_workers(folder: JobFolder) -> None:
 
 def stop_server(folder: EndpointFolder) -> None:
     """Ends a model server that has no supervisor: SIGTERM, the drain, then SIGKILL."""
-    identity = read_identity(folder.server_file)
-    if identity is None or not identity.signal(signal.SIGTERM):
-        return
-    if not _wait(lambda: not identity.alive(), _GRACE_SECONDS):
-        identity.signal(signal.SIGKILL)
-
-
-def read_identity(path: Path) -> procfs.Identity | None:
-    """Who a file says was started, or None."""
-    with contextlib.suppress(RingyardError, KeyError, TypeError, ValueError):
-        data = disk.read_json(path)
-        if data is not None:
-            return procfs.Identity(pid=int(data["pid"]), start_ticks=int(data["startTicks"]), boot=str(data["boot"]))
-    return None
+    server = Server(folder)
+    server.terminate()
+    if not _wait(lambda: not server.alive(), _GRACE_SECONDS):
+        server.kill()
 
 
 def _served_from(state: StateDir, job_folder: Path) -> bool:

@@ -48,7 +48,8 @@ def submit(state: StateDir, job: TrainingJob) -> Submitted:
     if (pid := folder.holder()) is not None:
         raise AlreadyRunning(
             f"job {folder.name!r} is already running under process {pid}: "
-            f"follow it with `ringyard status {folder.name}`, change its size with `ringyard scale`, or end it with `ringyard stop {folder.name}`",
+            f"follow it with `ringyard status {folder.name}`, change its size with `ringyard scale`, "
+            f"or end it with `ringyard stop {folder.name}`",
             pid=pid,
         )
     with folder.editing():
