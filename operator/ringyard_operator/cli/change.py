@@ -1,0 +1,92 @@
+"""Commands that change a job: `scale`, `stop`, `delete`. They write what is wanted; the job's supervisor follows it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from ringyard_operator.cli.exits import NoSuch, TimedOut
+from ringyard_operator.cli.options import examples, job_folder, job_name, shared, state
+
+if TYPE_CHECKING:
+    from ringyard_operator.local.folders import JobFolder
+
+POLL_SECONDS = 0.1
+
+
+@click.command(epilog=examples("ringyard scale digits --replicas 4"))
+@job_name
+@click.option(
+    "--replicas", type=int, required=True, metavar="N", help="Workers wanted, within minReplicas and maxReplicas."
+)
+@shared
+def scale(name: str, replicas: int) -> None:
+    """Change the number of workers while the job trains. The others do not stop for it, and no step is lost."""
+    from ringyard_operator.local.submit import set_replicas
+
+    before = job_folder(name).read().spec.workers.replicas
+    set_replicas(state(), name, replicas)
+    click.echo(f"job {name}: replicas {before} -> {replicas}")
+
+
+@click.command(epilog=examples("ringyard stop digits", "ringyard stop digits --timeout 120"))
+@job_name
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds to wait at most.",
+)
+@shared
+def stop(name: str, timeout: float) -> None:
+    """Stop a job with a checkpoint and wait until its workers are gone. `ringyard run` of its manifest goes on."""
+    from ringyard_operator.local.remove import stop_workers
+    from ringyard_operator.local.submit import suspend
+
+    folder = job_folder(name)
+    suspend(state(), name)
+    deadline = time.monotonic() + timeout
+    while folder.holder() is not None and not _stopped(folder):
+        if time.monotonic() >= deadline:
+            raise TimedOut(f"job {name} still has workers after {timeout:g} s: see `ringyard status {name}`")
+        time.sleep(POLL_SECONDS)
+    if folder.holder() is None:  # nobody follows the spec: what runs without a supervisor is ended here
+        with folder.lock():
+            stop_workers(folder)
+    status = folder.read().status
+    at = f" at step {status.step}" if status and status.step else ""
+    click.echo(f"job {name}: stopped{at}; `ringyard run` with its manifest goes on from there")
+
+
+def _stopped(folder: JobFolder) -> bool:
+    from ringyard_operator.cli.describe import holds
+    from ringyard_operator.local.processes import Workers
+
+    if not folder.exists():
+        raise NoSuch(f"job {folder.name!r} was deleted meanwhile")
+    alive = any(agent.alive for agent in Workers(folder).seen())
+    return holds(folder.read().status, "Suspended") and not alive
+
+
+@click.command(epilog=examples("ringyard delete digits"))
+@job_name
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds to wait at most.",
+)
+@shared
+def delete(name: str, timeout: float) -> None:
+    """Stop a job and remove it with its logs and checkpoints. An endpoint that it published into goes on serving."""
+    from ringyard_operator.local.remove import delete_job
+
+    job_folder(name)
+    delete_job(state(), name, timeout=timeout)
+    click.echo(f"job {name}: deleted")
