@@ -140,6 +140,10 @@ class Membership:
             wake_at = _earliest(wake_at, self._stall_clock())
         return Decision(view=made, fenced=fenced, wake_at=wake_at)
 
+    def members_of(self, number: int) -> tuple[tuple[str, int], ...]:
+        """(uid, process attempt) of everybody whose last view this was; newer views have taken the others away."""
+        return tuple(process for process, last in self.last_view_of.items() if last == number)
+
     def candidates(self) -> list[Attendee]:
         """Who may be in the next view, in rank order."""
         chosen = [a for a in self.attendees.values() if not a.leaving and not self._hangs(a) and self._is_wanted(a)]

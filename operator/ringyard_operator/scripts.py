@@ -96,8 +96,9 @@ class Scripts:
         if self._agents.had_incident(gang.number) or any(i not in indices for i in gang.members):
             return True
         replaced = any(i in current and current[i].uid != uid for i, (uid, _) in gang.members.items())
-        newcomers = [i for i, r in current.items() if i not in gang.members and r.is_new]
-        return replaced or (bool(newcomers) and not self.is_done(current))
+        fallen = [i for i, r in current.items() if r.process == gang.members.get(i) and self._agents.may_restart(r)]
+        newcomers = [i for i, r in current.items() if i not in gang.members and self._is_ready(r)]
+        return replaced or bool(fallen) or (bool(newcomers) and not self.is_done(current))
 
     def is_done(self, current: Mapping[int, Report] | None = None) -> bool:
         """Whether every process of the gang has ended with 0."""
