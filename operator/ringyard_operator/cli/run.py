@@ -205,6 +205,7 @@ async def _supervise(where: StateDir, name: str, watch: _Watch, *, serve: bool, 
     def interrupted() -> None:
         if watch.interrupted:
             watch.display.close()
+            _kill(where, name)
             os._exit(Exit.INTERRUPTED)
         watch.interrupted = True
         watch.display.say("stopping: the workers leave with a checkpoint; Ctrl-C again ends at once")
@@ -213,6 +214,18 @@ async def _supervise(where: StateDir, name: str, watch: _Watch, *, serve: bool, 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupted)
     await supervise(where, name, serve=serve, metrics_port=metrics_port, on_change=watch.changed, stop=stop)
+
+
+def _kill(where: StateDir, name: str) -> None:
+    """The second Ctrl-C: everything that this job started ends now, with the checkpoints it has."""
+    from ringyard_operator.local.processes import Workers
+    from ringyard_operator.local.remove import read_identity
+
+    Workers(where.job(name)).kill_all()
+    for endpoint in (where.endpoint(each) for each in where.endpoints()):
+        identity = read_identity(endpoint.server_file) if endpoint.holder() == os.getpid() else None
+        if identity is not None:
+            identity.signal(signal.SIGKILL)
 
 
 def _ending(where: StateDir, name: str, watch: _Watch) -> int:
