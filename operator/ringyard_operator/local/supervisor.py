@@ -1,0 +1,195 @@
+"""Looks after one job in this process, or starts a process that does: `ringyard run`, with and without `--detach`.
+
+Called by `cli` and `__main__`. Trains until the job has ended, then serves what it published. It holds the job's lock
+while the job may run and the endpoint's while it serves. What it does in between is `training`'s and `endpoint`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry
+from ringyard_api.trainingjob import TrainingJob
+
+from ringyard_operator.errors import LaunchFailed, NotFound, PortTaken
+from ringyard_operator.local import disk
+from ringyard_operator.local.endpoint import EndpointKeeper, publish, try_keeper
+from ringyard_operator.local.folders import JobFolder, StateDir
+from ringyard_operator.local.server import check_port
+from ringyard_operator.local.submit import finished
+from ringyard_operator.local.training import OnChange, Training
+from ringyard_operator.metrics import Metrics
+
+_TICK_SECONDS = 0.5
+_DETACH_SECONDS = 20.0
+
+
+class Ending(StrEnum):
+    """Why `supervise` returned."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"  # `stop` was set: the workers left with a checkpoint
+    SUSPENDED = "suspended"  # the spec says so
+    DELETED = "deleted"  # somebody removed the job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How it ended: the job as it is on disk now, and one sentence."""
+
+    ending: Ending
+    job: TrainingJob
+    message: str
+    served_elsewhere: int | None = None  # pid of the other supervisor that serves the endpoint
+
+
+async def supervise(
+    state: StateDir,
+    name: str,
+    *,
+    serve: bool,
+    metrics_port: int | None,
+    on_change: OnChange,
+    stop: asyncio.Event,
+) -> Outcome:
+    """Trains the job to its end, then (if `serve`) serves its model until `stop` is set or the endpoint is deleted.
+
+    A finished job is only served. Raises NotFound, AlreadyRunning (another supervisor lives), PortTaken, StateUnusable.
+    """
+    folder = state.job(name)
+    if not folder.exists():
+        raise NotFound(f"there is no job named {name!r} in {state.root}: see `ringyard list`")
+    metrics = Metrics(CollectorRegistry())
+    keeper: EndpointKeeper | None = None
+    try:
+        with folder.lock():
+            _serve_metrics(folder, metrics, metrics_port)
+            job = folder.read()
+            _check_serve_port(state, job, serve)
+            deleted = False
+            if not finished(job):
+                training = Training(state, folder, serve=serve, metrics=metrics, on_change=on_change, stop=stop)
+                try:
+                    job = await training.run()
+                finally:
+                    keeper, deleted = training.keeper, training.deleted
+            outcome = _outcome(job, stopped=stop.is_set(), deleted=deleted)
+        if outcome.ending is Ending.SUCCEEDED and serve and job.spec.serve is not None:
+            keeper, elsewhere = _take_endpoint(state, job, keeper)
+            outcome = Outcome(
+                ending=outcome.ending, job=outcome.job, message=outcome.message, served_elsewhere=elsewhere
+            )
+            await _keep_serving(keeper, job, on_change, stop)
+        return outcome
+    finally:
+        if keeper is not None and not keeper.deleted:
+            await keeper.close()
+
+
+def detach(state: StateDir, name: str, *, serve: bool = True, metrics_port: int | None = None) -> int:
+    """Starts a supervisor in a session of its own and returns its pid once it holds the job's lock.
+
+    Raises LaunchFailed with what it said where it ended before, and what `supervise` raises where it can be told at
+    once.
+    """
+    folder = state.job(name)
+    if not folder.exists():
+        raise NotFound(f"there is no job named {name!r} in {state.root}: see `ringyard list`")
+    folder.lock().close()  # refused here, with the pid, while another supervisor lives
+    command = [sys.executable, "-P", "-m", "ringyard_operator", "supervise", name, "--state-dir", str(state.root)]
+    command += [] if serve else ["--no-serve"]
+    command += [] if metrics_port is None else ["--metrics-port", str(metrics_port)]
+    with disk.refusals("write", folder.supervisor_log), folder.supervisor_log.open("ab") as log:
+        start = log.tell()
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    serves = folder.read().spec.serve
+    endpoint = state.endpoint((serves.endpoint if serves is not None else None) or name)
+    deadline = time.monotonic() + _DETACH_SECONDS
+    while time.monotonic() < deadline:
+        if child.pid in (folder.holder(), endpoint.holder()):  # a finished job is only served
+            return child.pid
+        if (code := child.poll()) is not None:
+            if code == 0:
+                return child.pid  # it was so quick that it is done
+            said = _last_line(folder, start)
+            raise LaunchFailed(said or f"the supervisor of job {name!r} ended with {code}: see {folder.supervisor_log}")
+        time.sleep(0.05)
+    child.terminate()
+    raise LaunchFailed(
+        f"the supervisor of job {name!r} did not start in {_DETACH_SECONDS:g} s: see {folder.supervisor_log}"
+    )
+
+
+def _last_line(folder: JobFolder, start: int) -> str:
+    with folder.supervisor_log.open("rb") as log:
+        log.seek(start)
+        lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1].removeprefix("ringyard: ") if lines else ""
+
+
+def _serve_metrics(folder: JobFolder, metrics: Metrics, port: int | None) -> None:
+    """Without a wanted port a free one is taken; either way the address is in the job's folder."""
+    try:
+        taken = metrics.serve(port or 0)
+    except OSError as error:
+        raise PortTaken(
+            f"--metrics-port: port {port} of 127.0.0.1 is taken ({error.strerror}): free it, name another, or leave it out"
+        ) from error
+    disk.replace(folder.metrics_file, f"127.0.0.1:{taken}\n")
+
+
+def _check_serve_port(state: StateDir, job: TrainingJob, serve: bool) -> None:
+    if serve and job.spec.serve is not None:
+        endpoint = state.endpoint(job.spec.serve.endpoint or job.metadata.name)
+        if endpoint.holder() is None:
+            check_port(endpoint, job.spec.serve.port or 0)
+
+
+def _take_endpoint(
+    state: StateDir, job: TrainingJob, keeper: EndpointKeeper | None
+) -> tuple[EndpointKeeper | None, int | None]:
+    """The keeper of the endpoint that the job published into, or the pid of the one who keeps it."""
+    assert job.spec.serve is not None
+    name = job.spec.serve.endpoint or job.metadata.name
+    model = job.status.model if job.status is not None else None
+    if keeper is not None or model is None or not model.uri or not model.digest:
+        return keeper, None
+    publish(state, job, name, model.uri, model.digest)
+    folder = state.endpoint(name)
+    keeper = try_keeper(folder)
+    return keeper, None if keeper is not None else folder.holder()
+
+
+async def _keep_serving(
+    keeper: EndpointKeeper | None, job: TrainingJob, on_change: OnChange, stop: asyncio.Event
+) -> None:
+    while keeper is not None and not keeper.deleted and not stop.is_set():
+        await keeper.tick()
+        on_change(job, None)
+        try:
+            await asyncio.wait_for(stop.wait(), _TICK_SECONDS)
+        except TimeoutError:
+            continue
+
+
+def _outcome(job: TrainingJob, *, stopped: bool, deleted: bool) -> Outcome:
+    conditions = {each.type: each for each in (job.status.conditions if job.status is not None else ())}
+    summary = conditions.get("Succeeded")
+    message = (summary.message or "") if summary is not None else ""
+    if deleted:
+        ending, message = Ending.DELETED, f"job {job.metadata.name!r} was deleted"
+    elif summary is not None and summary.status == "True":
+        ending = Ending.SUCCEEDED
+    elif summary is not None and summary.status == "False":
+        ending = Ending.FAILED
+    else:
+        ending = Ending.STOPPED if stopped else Ending.SUSPENDED
+    return Outcome(ending=ending, job=job, message=message)
