@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ringyard_operator.cli.display import Display
     from ringyard_operator.local.folders import StateDir
+    from ringyard_operator.local.supervisor import Outcome
     from ringyard_operator.observed import GroupSeen
 
 
@@ -147,47 +148,55 @@ def _foreground(where: StateDir, job: TrainingJob, *, serve: bool, metrics_port:
     """Supervises in this process, and says how it ended."""
     from ringyard_operator.cli.display import make_display
 
-    display = make_display(interactive())
-    watch = _Watch(display)
+    watch = _Watch(where, make_display(interactive()))
     try:
-        asyncio.run(_supervise(where, job.metadata.name, watch, serve=serve, metrics_port=metrics_port))
+        outcome = asyncio.run(_supervise(where, job.metadata.name, watch, serve=serve, metrics_port=metrics_port))
     finally:
-        display.close()
-    return _ending(where, job.metadata.name, watch)
+        watch.display.close()
+    return _ending(where, outcome, watch)
 
 
 class _Watch:
     """What the foreground remembers while the supervisor works: Ctrl-C, and that the URL was said."""
 
-    def __init__(self, display: Display) -> None:
+    def __init__(self, where: StateDir, display: Display) -> None:
         self.display = display
         self.interrupted = False
-        self._said_url = ""
+        self._where = where
+        self._serving = False
 
     def changed(self, job: TrainingJob, group: GroupSeen | None) -> None:
         """The supervisor's `on_change`."""
         from ringyard_operator.cli.describe import holds
 
         self.display.update(job, group)
-        endpoint = job.status.endpoint if job.status else None
-        if endpoint is None or not endpoint.url or not holds(job.status, "Published") or endpoint.url == self._said_url:
-            return
-        self._said_url = endpoint.url
+        if not self._serving and holds(job.status, "Published"):
+            self._serving = self.say_served(job, "serving {} until Ctrl-C; ask it with:")
+
+    def say_served(self, job: TrainingJob, sentence: str) -> bool:
+        """Says where the job's model is served and how to ask it, once its version is ready."""
+        from ringyard_operator.local.endpoint import endpoint_seen
+
+        model = job.status.model if job.status else None
+        if job.spec.serve is None or model is None:
+            return False
+        name = job.spec.serve.endpoint or job.metadata.name
+        seen = endpoint_seen(self._where, name, model.digest)
+        if seen.version_phase != "READY" or not seen.url:
+            return False
         self.display.close()
-        self.display.say(
-            f"serving {endpoint.name} version {endpoint.version} at {endpoint.url} until Ctrl-C; ask it with:"
-        )
-        self.display.say(f"  {_example(job)}")
+        self.display.say(sentence.format(f"{name} version {seen.digest_version} at {seen.url}"))
+        self.display.say(f"  {_example(name, model.uri or '')}")
+        return True
 
 
-def _example(job: TrainingJob) -> str:
-    """A predict command that works as it stands: with rows of the right width, if that can be told."""
+def _example(endpoint: str, uri: str) -> str:
+    """A predict command that works as it stands: with a row of the right width, if that can be told."""
     from ringyard_operator.cli.artifacts import manifest_of
 
-    assert job.status is not None and job.status.endpoint is not None
     state_option = f" --state-dir {root}" if (root := trouble().state) else ""
-    command = f"ringyard predict {job.status.endpoint.name}{state_option}"
-    manifest = manifest_of(job.status.model.uri) if job.status.model else None
+    command = f"ringyard predict {endpoint}{state_option}"
+    manifest = manifest_of(uri)
     if manifest is None or len(manifest.inputs) != 1 or manifest.inputs[0].datatype == "BYTES":
         return f"{command} --input rows.json"
     width = 1
@@ -196,7 +205,7 @@ def _example(job: TrainingJob) -> str:
     return f'echo "[[$(seq -s, {width})]]" | {command}'
 
 
-async def _supervise(where: StateDir, name: str, watch: _Watch, *, serve: bool, metrics_port: int | None) -> None:
+async def _supervise(where: StateDir, name: str, watch: _Watch, *, serve: bool, metrics_port: int | None) -> Outcome:
     from ringyard_operator.local.supervisor import supervise
 
     stop = asyncio.Event()
@@ -213,7 +222,7 @@ async def _supervise(where: StateDir, name: str, watch: _Watch, *, serve: bool, 
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupted)
-    await supervise(where, name, serve=serve, metrics_port=metrics_port, on_change=watch.changed, stop=stop)
+    return await supervise(where, name, serve=serve, metrics_port=metrics_port, on_change=watch.changed, stop=stop)
 
 
 def _kill(where: StateDir, name: str) -> None:
@@ -228,24 +237,20 @@ def _kill(where: StateDir, name: str) -> None:
             identity.signal(signal.SIGKILL)
 
 
-def _ending(where: StateDir, name: str, watch: _Watch) -> int:
+def _ending(where: StateDir, outcome: Outcome, watch: _Watch) -> int:
     """The exit code of a run that is over, with its sentence."""
-    from ringyard_operator.cli.describe import find, finished, why
+    from ringyard_operator.local.supervisor import Ending
 
-    folder = where.job(name)
-    if not folder.exists():
-        raise CommandError(f"job {name!r} was deleted while it ran", Exit.INTERRUPTED)
-    job = folder.read()
-    summary = find(job.status, "Succeeded")
-    if finished(job) and summary is not None:
-        if summary.status == "True":
-            return Exit.DONE
-        raise Unavailable(
-            f"job {name} failed: {summary.message} (logs: `ringyard logs {name}`, {folder.path / 'workers'})"
-        )
+    job, name = outcome.job, outcome.job.metadata.name
+    if outcome.ending is Ending.SUCCEEDED:
+        if outcome.served_elsewhere is not None:
+            watch.say_served(job, f"process {outcome.served_elsewhere} serves {{}}; ask it with:")
+        return Exit.DONE
+    if outcome.ending is Ending.FAILED:
+        logs = where.job(name).workers
+        raise Unavailable(f"job {name} failed: {outcome.message} (logs: `ringyard logs {name}`, or below {logs})")
+    if outcome.ending is Ending.DELETED:
+        raise CommandError(f"job {name} was deleted while it ran", Exit.INTERRUPTED)
     at = f" at step {job.status.step}" if job.status and job.status.step else ""
-    if watch.interrupted:
-        raise CommandError(
-            f"job {name} was interrupted{at}: the same `ringyard run` goes on from there", Exit.INTERRUPTED
-        )
-    raise CommandError(f"job {name} stopped{at}: {why(job, None)}", Exit.INTERRUPTED)
+    how = "was interrupted" if outcome.ending is Ending.STOPPED else "was stopped by `ringyard stop`"
+    raise CommandError(f"job {name} {how}{at}: the same `ringyard run` goes on from there", Exit.INTERRUPTED)
