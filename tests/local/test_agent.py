@@ -17,6 +17,7 @@ from ringyard_api.agentrecord import AgentRecord
 from ringyard_api.launch import WorkerLaunch
 from ringyard_operator.actions import Order
 from ringyard_operator.coordinator import Coordinator
+from ringyard_operator.local.procfs import kill_session
 
 TOKEN = "secret-of-this-test"
 
@@ -184,9 +185,9 @@ def test_a_process_and_its_helpers_die_with_a_killed_agent_or_a_killed_process(t
             child = made.child()
             agent.kill()
             await made.until(lambda: not alive(child))
-            subprocess.run(
-                ["pkill", "-KILL", "-s", str(agent.pid)], check=False
-            )  # helpers are the supervisor's to clear
+            helper = int((tmp_path / "helper").read_text())
+            kill_session(agent.pid, "RINGYARD_INCARNATION", "uid-0")  # what the supervisor does for a dead agent
+            await made.until(lambda: not alive(helper))
 
     asyncio.run(run())
 
