@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from typing import Literal
 
-from ringyard_api.modelendpoint import ModelEndpoint, ModelEndpointStatus, VersionStatus
+from ringyard_api.jobstatus import Condition, rfc3339
+from ringyard_api.modelendpoint import ModelEndpoint, ModelEndpointStatus, ModelVersionStatus
 from ringyard_api.trainingjob import TrainingJob
 
 from ringyard_operator import endpoints
@@ -27,6 +29,10 @@ from ringyard_operator.observed import EndpointSeen
 _LONGEST_BACKOFF = 30.0
 _STOP_SECONDS = 40.0
 _EXIT_BAD_INPUT = 2
+_Phase = Literal["LOADING", "READY", "UNLOADING", "FAILED"]
+_LOADING: _Phase = "LOADING"
+_FAILED: _Phase = "FAILED"
+_PHASES: dict[str, _Phase] = {"LOADING": "LOADING", "READY": "READY", "UNLOADING": "UNLOADING", "FAILED": "FAILED"}
 _HOPELESS = 3  # ends of the server in a row after which its versions count as failed
 
 
@@ -37,7 +43,7 @@ def publish(state: StateDir, job: TrainingJob, name: str, uri: str, digest: str)
         present = folder.read() if folder.exists() else None
         wanted = endpoints.publish(present, job, name=name, uri=uri, digest=digest)
         if present is None or wanted.spec != present.spec:
-            generation = (present.metadata.generation or 1) if present is not None else 0
+            generation = (present.metadata.generation) if present is not None else 0
             metadata = replace(wanted.metadata, generation=generation + 1)
             folder.write_spec(replace(wanted, metadata=metadata), expected_generation=generation)
 
@@ -105,8 +111,8 @@ class EndpointKeeper:
                 self._server.kill()
             await asyncio.sleep(0.05)
         if self.folder.exists() and self._status is not None:
-            gone = tuple(replace(each, phase="", reason="") for each in self._status.versions)
-            self.folder.write_status(replace(self._status, url="", ready=False, versions=gone))
+            gone = replace(self._status, url="", replicas=0, versions=())
+            self.folder.write_status(_with_available(gone, "False", "NotServed", "no supervisor serves it now"))
         self._lock.close()
 
     async def _revive(self, endpoint: ModelEndpoint) -> None:
@@ -150,21 +156,52 @@ class EndpointKeeper:
 
     def _make_status(self, endpoint: ModelEndpoint, state: ServerState | None) -> ModelEndpointStatus:
         known = {each.version: each for each in (state.versions if state is not None else ())}
-        versions = []
+        versions: list[ModelVersionStatus] = []
         for wanted in endpoint.spec.versions:
             said = known.get(wanted.version)
-            phase, reason = (said.phase, said.reason) if said is not None else ("LOADING", "")
+            phase, reason = (_PHASES.get(said.phase, _LOADING), said.reason) if said is not None else (_LOADING, "")
             if self._trouble:
-                phase, reason = ("FAILED" if self._failures >= _HOPELESS else "LOADING"), self._trouble
-            versions.append(VersionStatus(version=wanted.version, digest=wanted.digest, phase=phase, reason=reason))
+                phase, reason = (_FAILED if self._failures >= _HOPELESS else _LOADING), self._trouble
+            versions.append(
+                ModelVersionStatus(
+                    version=wanted.version, digest=wanted.digest, phase=phase, reason=reason, weight=wanted.weight
+                )
+            )
         present = endpoint.status if endpoint.status is not None else ModelEndpointStatus()
-        return replace(
+        address = self._server.address() if self._server.alive() else None
+        ready = state is not None and state.ready
+        status = replace(
             present,
             observed_generation=endpoint.metadata.generation,
-            url=(self._server.address() or "") if self._server.alive() else "",
-            ready=state.ready if state is not None else False,
+            url=f"grpc://{address}" if address else "",
+            replicas=1 if ready else 0,
             versions=tuple(versions),
         )
+        if ready:
+            return _with_available(status, "True", "Serving", f"version {_newest_ready(status)} answers")
+        return _with_available(status, "False", "Loading", self._trouble or "no version is ready yet")
+
+
+def _newest_ready(status: ModelEndpointStatus) -> str:
+    return next((each.version for each in reversed(status.versions) if each.phase == "READY"), "")
+
+
+def _with_available(
+    status: ModelEndpointStatus, value: Literal["True", "False"], reason: str, message: str
+) -> ModelEndpointStatus:
+    """`lastTransitionTime` moves only when the status of the condition does."""
+    before = next((each for each in status.conditions if each.type == "Available"), None)
+    since = before.last_transition_time if before is not None and before.status == value else rfc3339(time.time())
+    condition = Condition(
+        type="Available",
+        status=value,
+        reason=reason,
+        message=message,
+        last_transition_time=since,
+        observed_generation=status.observed_generation,
+    )
+    others = tuple(each for each in status.conditions if each.type != "Available")
+    return replace(status, conditions=(*others, condition))
 
 
 def _wanted(endpoint: ModelEndpoint) -> tuple[WantedVersion, ...]:

@@ -67,7 +67,7 @@ def result_on_disk(job: TrainingJob, run_dir: Path, agents: Sequence[Agent]) -> 
 
     A script's result stands only when the last process of every wanted worker has ended with 0.
     """
-    if job.spec.command is None:
+    if not job.spec.command:
         return _fit_result(run_dir)
     if not _all_scripts_done(job, agents):
         return None

@@ -126,7 +126,8 @@ class Training:
         agents = tuple(self._workers.seen())
         seen = coordinator.seen()
         result = seen.result or result_on_disk(job, self._folder.run_dir(job), agents)
-        digest = self._status().model.digest if self._status().model is not None else None
+        model = self._status().model
+        digest = model.digest if model is not None else None
         if digest is None and result is not None and result.get("model"):
             digest = str(result["model"]["digest"])
         serve = job.spec.serve
@@ -167,7 +168,7 @@ class Training:
             stall_seconds=looked.job.spec.run_policy.stall_seconds,
             indices=frozenset(range(workers.replicas)),
             incarnations={index: (agent.record.uid, agent.record.attempt) for index, agent in newest.items()},
-            script=looked.job.spec.command is not None,
+            script=bool(looked.job.spec.command),
         )
 
     async def _tend_endpoint(self) -> None:
