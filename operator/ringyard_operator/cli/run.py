@@ -157,12 +157,15 @@ def _foreground(where: StateDir, job: TrainingJob, *, serve: bool, metrics_port:
 
 
 class _Watch:
-    """What the foreground remembers while the supervisor works: Ctrl-C, and that the URL was said."""
+    """What the foreground remembers while the supervisor works: Ctrl-C, that the URL was said, the news for the log."""
 
     def __init__(self, where: StateDir, display: Display) -> None:
+        from ringyard_operator.cli.display import News
+
         self.display = display
         self.interrupted = False
-        self._where = where
+        self._where, self._trouble = where, trouble()
+        self._news = News()
         self._serving = False
 
     def changed(self, job: TrainingJob, group: GroupSeen | None) -> None:
@@ -170,6 +173,8 @@ class _Watch:
         from ringyard_operator.cli.describe import holds
 
         self.display.update(job, group)
+        for sentence in self._news.of(job.status):
+            self._trouble.log(f"{job.metadata.name}: {sentence}")
         if not self._serving and holds(job.status, "Published"):
             self._serving = self.say_served(job, "serving {} until Ctrl-C; ask it with:")
 
@@ -228,13 +233,12 @@ async def _supervise(where: StateDir, name: str, watch: _Watch, *, serve: bool, 
 def _kill(where: StateDir, name: str) -> None:
     """The second Ctrl-C: everything that this job started ends now, with the checkpoints it has."""
     from ringyard_operator.local.processes import Workers
-    from ringyard_operator.local.remove import read_identity
+    from ringyard_operator.local.server import Server
 
     Workers(where.job(name)).kill_all()
     for endpoint in (where.endpoint(each) for each in where.endpoints()):
-        identity = read_identity(endpoint.server_file) if endpoint.holder() == os.getpid() else None
-        if identity is not None:
-            identity.signal(signal.SIGKILL)
+        if endpoint.holder() == os.getpid():
+            Server(endpoint).kill()
 
 
 def _ending(where: StateDir, outcome: Outcome, watch: _Watch) -> int:

@@ -133,7 +133,7 @@ def parse_condition(text: str) -> tuple[str, str]:
         )
     from ringyard_api.reasons import ConditionType
 
-    known = {str(each).lower(): str(each) for each in ConditionType}
+    known = {str(each).lower(): str(each) for each in ConditionType if each is not ConditionType.AVAILABLE}
     if kind.lower() not in known:
         raise BadInput(f"--for {text}: no job has a condition {kind!r}: there are {', '.join(known.values())}")
     return known[kind.lower()], value
