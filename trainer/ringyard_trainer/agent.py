@@ -178,7 +178,7 @@ class Agent:
         elif now - self._answered_at >= self._owner_seconds:
             rules.orphaned(self._owner_seconds, now)
         clock = rules.next_clock()
-        return rules.leaving is not None and not rules.running or (clock is not None and clock <= now)
+        return (rules.leaving is not None and not rules.running) or (clock is not None and clock <= now)
 
     def _end(self, step: Step) -> int:
         if step.reason:
