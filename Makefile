@@ -34,15 +34,15 @@ format: $(READY) ## what ruff can put right by itself
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-protos: ## the protobuf stubs, with a pinned grpcio-tools in .cache/protos
-	@PYTHON=$(PYTHON) hack/protos.sh
+protos: $(READY) ## the protobuf stubs, with a pinned grpcio-tools in .cache/protos
+	@env -u PYTHON hack/protos.sh
 
 generate: $(READY) ## CRDs and the documents that are made from code
 	@$(BIN)/python hack/generate.py
 	@$(BIN)/python hack/metrics_doc.py
 
 verify: $(READY) ## fails where a generated file differs from what its source makes, with its name
-	@PYTHON=$(PYTHON) hack/verify.sh
+	@hack/verify.sh
 
 bench: $(READY) ## the figures of DECISIONS.md, into bench/results/
 	@$(BIN)/python bench/bench.py

@@ -4,11 +4,10 @@
 # `ringyard[local]` and `tritonclient[grpc]` share an environment. It has no wheel for Python 3.13+, so uv brings a 3.11.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-PYTHON=${GENERATOR:-.cache/protos/bin/python}
+PYTHON=${PYTHON:-.cache/protos/bin/python}     # one that has grpc_tools
 OUT=${OUT:-.}
 
 if [ ! -x "$PYTHON" ]; then
-  hack/venv.sh
   .venv/bin/uv venv -q --python '>=3.11,<3.13' .cache/protos
   .venv/bin/uv pip install -q --python .cache/protos/bin/python \
     grpcio-tools==1.62.3 mypy-protobuf==3.6.0 protobuf==4.25.9 'setuptools<81'
