@@ -1,7 +1,7 @@
 """The operator's error tree: what a shell (`cli`, `__main__`) turns into one sentence and one exit code, once.
 
-Raised by `local`; a manifest's own problems are `ringyard_api`'s ManifestError. It knows no exit code and prints nothing.
-Every message is one clear sentence for a user: it names the place and the remedy.
+Raised by `local`; a manifest's own problems are `ringyard_api`'s ManifestError. It knows no exit code and prints
+nothing. Every message is one clear sentence for a user: it names the place and the remedy.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -39,6 +40,7 @@ class Metrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._jobs: dict[str, tuple[TrainingJob, Observed]] = {}
+        self._server: WSGIServer | None = None
         self.registry = registry
         registry.register(self)
 
@@ -59,8 +61,15 @@ class Metrics(Collector):
         """Serves `/metrics` from a daemon thread; 0 = a free port. Returns the port. Raises OSError where it is
         taken.
         """
-        server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return int(server.server_port)
+        self._server, _ = start_http_server(port, addr=host, registry=self.registry)
+        return int(self._server.server_port)
+
+    def close(self) -> None:
+        """Frees the port."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
 
 
 def _families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:

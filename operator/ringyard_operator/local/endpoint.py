@@ -15,6 +15,7 @@ from typing import Literal
 
 from ringyard_api.jobstatus import Condition, rfc3339
 from ringyard_api.modelendpoint import ModelEndpoint, ModelEndpointStatus, ModelVersionStatus
+from ringyard_api.reasons import ConditionType, Reason
 from ringyard_api.trainingjob import TrainingJob
 
 from ringyard_operator import endpoints
@@ -112,7 +113,7 @@ class EndpointKeeper:
             await asyncio.sleep(0.05)
         if self.folder.exists() and self._status is not None:
             gone = replace(self._status, url="", replicas=0, versions=())
-            self.folder.write_status(_with_available(gone, "False", "NotServed", "no supervisor serves it now"))
+            self.folder.write_status(_with_available(gone, "False", Reason.NOT_SERVED, "no supervisor serves it now"))
         self._lock.close()
 
     async def _revive(self, endpoint: ModelEndpoint) -> None:
@@ -178,8 +179,19 @@ class EndpointKeeper:
             versions=tuple(versions),
         )
         if ready:
-            return _with_available(status, "True", "Serving", f"version {_newest_ready(status)} answers")
-        return _with_available(status, "False", "Loading", self._trouble or "no version is ready yet")
+            return _with_available(status, "True", Reason.SERVING, f"version {_newest_ready(status)} answers")
+        reason, message = self._why_not(status)
+        return _with_available(status, "False", reason, message)
+
+    def _why_not(self, status: ModelEndpointStatus) -> tuple[Reason, str]:
+        if self._trouble:
+            return Reason.SERVER_FAILED, self._trouble
+        if not status.versions:
+            return Reason.NO_VERSION, "no version has been published"
+        failed = [each for each in status.versions if each.phase == "FAILED"]
+        if failed and len(failed) == len(status.versions):
+            return Reason.LOAD_FAILED, failed[-1].reason
+        return Reason.LOADING, "no version is ready yet"
 
 
 def _newest_ready(status: ModelEndpointStatus) -> str:
@@ -187,15 +199,15 @@ def _newest_ready(status: ModelEndpointStatus) -> str:
 
 
 def _with_available(
-    status: ModelEndpointStatus, value: Literal["True", "False"], reason: str, message: str
+    status: ModelEndpointStatus, value: Literal["True", "False"], reason: Reason, message: str
 ) -> ModelEndpointStatus:
     """`lastTransitionTime` moves only when the status of the condition does."""
     before = next((each for each in status.conditions if each.type == "Available"), None)
     since = before.last_transition_time if before is not None and before.status == value else rfc3339(time.time())
     condition = Condition(
-        type="Available",
+        type=ConditionType.AVAILABLE.value,
         status=value,
-        reason=reason,
+        reason=reason.value,
         message=message,
         last_transition_time=since,
         observed_generation=status.observed_generation,

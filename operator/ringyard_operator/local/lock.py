@@ -10,6 +10,7 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from ringyard_operator.local.disk import refusals
 
@@ -53,7 +54,7 @@ class Lock:
             os.close(self._handle)
             self._handle = -1
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

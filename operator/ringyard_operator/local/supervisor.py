@@ -88,6 +88,7 @@ async def supervise(
             await _keep_serving(keeper, job, on_change, stop)
         return outcome
     finally:
+        metrics.close()
         if keeper is not None and not keeper.deleted:
             await keeper.close()
 
@@ -141,7 +142,8 @@ def _serve_metrics(folder: JobFolder, metrics: Metrics, port: int | None) -> Non
         taken = metrics.serve(port or 0)
     except OSError as error:
         raise PortTaken(
-            f"--metrics-port: port {port} of 127.0.0.1 is taken ({error.strerror}): free it, name another, or leave it out"
+            f"--metrics-port: port {port} of 127.0.0.1 is taken ({error.strerror}): "
+            "free it, name another, or leave it out"
         ) from error
     disk.replace(folder.metrics_file, f"127.0.0.1:{taken}\n")
 
