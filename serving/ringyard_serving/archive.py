@@ -1,9 +1,10 @@
 """Reads a `torch.export` archive (.pt2) as what it is: a zip of JSON and raw tensor bytes.
 
-`torch.export.load` is not fit for a file from outside: it evaluates expression strings with `eval` (sympy's `sympify`),
-unpickles sample inputs with `weights_only=False` when the safe way fails, and unpickles what the archive itself marks as
-pickled (torch 2.15, `_export/serde/serialize.py`, `export/pt2_archive/_package.py`). This reader takes the graph as plain
-JSON and the tensors as bytes, and refuses the rest. The predictor calls it; what the graph means is `program`'s matter.
+`torch.export.load` is not fit for a file from outside: it evaluates expression strings with `eval` (through sympy's
+`sympify`), unpickles sample inputs with `weights_only=False` when the safe way fails, and unpickles what the archive
+itself marks as pickled (torch 2.15, `_export/serde/serialize.py`, `export/pt2_archive/_package.py`). This reader takes
+the graph as plain JSON and the tensors as bytes, and refuses the rest. The predictor calls it; what the graph means is
+`program`'s matter.
 """
 
 from __future__ import annotations

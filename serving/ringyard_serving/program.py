@@ -96,6 +96,7 @@ class _Builder:
         self.places: list[int] = []
         self.outputs: list[int] = []
         self._by_name: dict[str, int] = {}
+        self._held: set[str] = set()  # names of weights and inputs, which no operation may write to
         try:
             if archive.document["schema_version"]["major"] != SCHEMA_MAJOR:
                 raise ArtifactError(
@@ -105,6 +106,7 @@ class _Builder:
             module = archive.document["graph_module"]
             self._graph = module["graph"]
             self._take_inputs(module["signature"]["input_specs"], archive)
+            self._held = set(self._by_name)
             for node in self._graph["nodes"]:
                 self._take_node(node)
             self._take_outputs(module["signature"]["output_specs"])
@@ -136,7 +138,9 @@ class _Builder:
                 self.inputs.append(ProgramInput(name=name, dtype=SCALAR_TYPES[meta["dtype"]], sizes=sizes))
                 self.places.append(self._define(name))
             else:
-                raise ArtifactError(f"model.pt2: the program takes a {kind} that is no tensor; export it with tensors only")
+                raise ArtifactError(
+                    f"model.pt2: the program takes a {kind} that is no tensor; export it with tensors only"
+                )
 
     def _take_outputs(self, specs: Sequence[Mapping[str, Any]]) -> None:
         for spec in specs:
@@ -151,6 +155,7 @@ class _Builder:
         if operations.skipped(node["target"]):
             return
         call = _operation(node["target"])
+        _keep_weights(call, node, self._held)
         positional = [given for given in node["inputs"] if given.get("kind") in (_POSITIONAL, None)]
         keyword = [given for given in node["inputs"] if given.get("kind") not in (_POSITIONAL, None)]
         args = tuple(self._argument(given["arg"]) for given in positional)
@@ -189,6 +194,17 @@ class _Builder:
             return self._by_name[item["as_name"]]
         ((_, value),) = item.items()
         return self._constant(value)
+
+
+def _keep_weights(call: Callable[..., Any], node: Mapping[str, Any], held: set[str]) -> None:
+    """Refuses an operation that writes into a weight or an input: the next request would see it."""
+    if not isinstance(call, torch._ops.OpOverload):
+        return
+    written = {a.name for a in call._schema.arguments if a.alias_info is not None and a.alias_info.is_write}
+    for given in node["inputs"]:
+        tensor = given["arg"].get("as_tensor")
+        if given["name"] in written and tensor is not None and tensor["name"] in held:
+            raise ArtifactError(f"model.pt2: the program writes into '{tensor['name']}'; export it in eval mode")
 
 
 def _literal(kind: str, value: Any) -> Any:
@@ -234,9 +250,13 @@ def _operation(target: str) -> Callable[..., Any]:
         return function
     allowed = operations.aten(target)
     if allowed is None:
-        raise ArtifactError(f"model.pt2: the program calls {target}, which the server does not run: tensor arithmetic only")
+        raise ArtifactError(
+            f"model.pt2: the program calls {target}, which the server does not run: tensor arithmetic only"
+        )
     packet = getattr(torch.ops.aten, allowed[0], None)
     overload = getattr(packet, allowed[1], None)
     if not isinstance(overload, torch._ops.OpOverload):
-        raise ArtifactError(f"model.pt2: the program calls {target}, which this torch {torch.__version__} does not have")
+        raise ArtifactError(
+            f"model.pt2: the program calls {target}, which this torch {torch.__version__} does not have"
+        )
     return overload

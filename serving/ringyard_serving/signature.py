@@ -1,7 +1,7 @@
 """Whether a request fits a model's signature, said in the caller's words.
 
-The servicer calls it before any byte is decoded, so that a wrong request costs nothing. Pure: plain names, datatypes and
-shapes in, `Refusal` of BAD_REQUEST out. Cases and wording follow Triton's L0_input_validation where it has one.
+The servicer calls it before any byte is decoded, so that a wrong request costs nothing. Pure: plain names, datatypes
+and shapes in, `Refusal` of BAD_REQUEST out. Cases and wording follow Triton's L0_input_validation where it has one.
 """
 
 from __future__ import annotations

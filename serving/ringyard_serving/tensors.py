@@ -61,7 +61,8 @@ def decode_raw(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> Ar
         expected = f"shape {list(shape)} x {datatype} needs {count * size}"
         raise TensorError(f"input '{name}': byte size mismatch: {expected}, got {len(raw)}")
     if datatype == "BF16":
-        return (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4").reshape(shape)
+        bits = np.frombuffer(raw, "<u2").astype("<u4") << 16
+        return np.asarray(bits.view("<f4").reshape(shape))
     if datatype == "BOOL":
         return (np.frombuffer(raw, "u1") != 0).reshape(shape)
     return np.frombuffer(raw, NUMPY[datatype]).reshape(shape)
@@ -116,7 +117,9 @@ def _split_bytes(name: str, raw: bytes, count: int) -> list[bytes]:
         size = int.from_bytes(raw[at : at + 4], "little")
         at += 4
         if at + size > len(raw):
-            raise TensorError(f"input '{name}': BYTES element {len(elements)} says {size} bytes, {len(raw) - at} are left")
+            raise TensorError(
+                f"input '{name}': BYTES element {len(elements)} says {size} bytes, {len(raw) - at} are left"
+            )
         elements.append(raw[at : at + size])
         at += size
     if len(elements) != count:

@@ -1,7 +1,7 @@
 """What a server is told to serve: the list of versions, read from a file or from ServerControl, checked at the door.
 
-The file is the truth that a restarted server begins from; `Apply` pushes changes of it. Pure: it reads no file and knows
-no protobuf. Artifacts, loading and weights in use belong to the repository.
+The file is the truth that a restarted server begins from; `Apply` pushes changes of it. Pure: it reads no file and
+knows no protobuf. Artifacts, loading and weights in use belong to the repository.
 """
 
 from __future__ import annotations
