@@ -156,7 +156,7 @@ class Gang:
         if self._standing.phase != before.phase or self._standing.note != before.note:
             self._desk.poke()
 
-    def take_checkpoint_request(self) -> bool:
+    def checkpoint_wanted(self) -> bool:
         """Whether the coordinator asked for a checkpoint since the last call."""
         return self._inbox.take_checkpoint_request()
 

@@ -105,7 +105,7 @@ class Session:
         if (header.op, header.phase, header.segment, header.chunk, len(data)) != (op, phase, segment, chunk, length):
             raise Mismatch(
                 f"the members do not run the same program: rank {sender} sent {len(data)} bytes of operation "
-                f"{header.op} (phase {header.phase}, segment {header.segment}, chunk {header.chunk}) where {length} bytes of "
-                f"operation {op} ({phase}, {segment}, {chunk}) are due; give all workers the same code and data"
+                f"{header.op} (phase {header.phase}, segment {header.segment}, chunk {header.chunk}) where {length} "
+                f"bytes of operation {op} ({phase}, {segment}, {chunk}) are due; give all workers the same code and data"
             )
         return data
