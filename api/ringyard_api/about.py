@@ -51,6 +51,7 @@ class About:
         bounds: of its value (of the list itself, for a list).
         mutable: may change after the object was made, with all below it.
         merge_key: names that make an item of a list unique (the schema's `x-kubernetes-list-map-keys`).
+        unique: no item of a list may stand there twice.
         spelled: name in YAML, where it is not the camelCase of the attribute.
     """
 
@@ -59,6 +60,7 @@ class About:
     mutable: bool = False
     merge_key: tuple[str, ...] = ()
     spelled: str = ""
+    unique: bool = False
 
 
 COUNT = Bounds(at_least=0)

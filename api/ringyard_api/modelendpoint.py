@@ -1,4 +1,4 @@
-"""ModelEndpoint: what serves. It outlives the jobs that publish versions into it. The types and their constant defaults.
+"""ModelEndpoint: what serves. It outlives the jobs that publish versions into it. The types and constant defaults.
 
 The publishing operator (locally the supervisor) writes its versions, whoever holds it runs the servers.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from ringyard_api.about import API_VERSION, COUNT, NAME, POSITIVE, TEXT, About, Bounds
 from ringyard_api.jobstatus import JobStatus
@@ -100,6 +100,36 @@ class SplitSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StandardizeArgs:
+    """Subtract the mean, divide by the standard deviation."""
+
+    columns: Annotated[tuple[str, ...], About("Columns; absent: all that are numbers.", Bounds(longest=4096))] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneHotArgs:
+    """Replace a column by one for each of its values; an unknown value later gives zeros."""
+
+    columns: Annotated[tuple[str, ...], About("Columns.", Bounds(shortest=1, longest=4096))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImputeArgs:
+    """Fill in missing values."""
+
+    strategy: Annotated[Literal["mean", "median", "constant"], About("What is filled in.")] = "mean"
+    value: Annotated[float, About("What is filled in; constant only.")] = 0.0
+    columns: Annotated[tuple[str, ...], About("Columns; absent: all that are numbers.", Bounds(longest=4096))] = ()
+
+
+PREPROCESS_STEPS: Final[Mapping[str, type[Any]]] = {
+    "standardize": StandardizeArgs,
+    "oneHot": OneHotArgs,
+    "impute": ImputeArgs,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class PreprocessStep:
     """One step, fitted on the train part only; in YAML a mapping with one key: {name: {args}}.
 
@@ -118,7 +148,7 @@ class DataSpec:
 
     uri: Annotated[str, About("sklearn://NAME, file:///PATH or a path relative to the manifest.", _URI)]
     features: Annotated[
-        tuple[str, ...], About("Columns to learn from; absent: all but the label.", Bounds(longest=4096))
+        tuple[str, ...], About("Columns to learn from; absent: all but the label.", Bounds(longest=4096), unique=True)
     ] = ()
     label: Annotated[str | None, About("Column to predict; absent: the label that sklearn:// sets have.", TEXT)] = None
     split: Annotated[SplitSpec, About("How samples are parted.")] = SplitSpec()
@@ -226,7 +256,7 @@ class CheckpointSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class GateSpec:
-    """One demand on the trained model. At least one of the two bounds."""
+    """One demand on the trained model. Exactly one of the two bounds."""
 
     metric: Annotated[Metric, About("Metric of the test part, else of the validation part.")]
     at_least: Annotated[float | None, About("Least value that passes.")] = None
@@ -238,7 +268,8 @@ class EvaluateSpec:
     """What the trained model is measured by."""
 
     metrics: Annotated[
-        tuple[Metric, ...], About("Metrics to compute; absent: those that suit the loss.", Bounds(longest=16))
+        tuple[Metric, ...],
+        About("Metrics to compute; absent: those that suit the loss.", Bounds(longest=16), unique=True),
     ] = ()
     gate: Annotated[
         tuple[GateSpec, ...], About("Demands, all of which must hold before the model is served.", Bounds(longest=16))
