@@ -6,7 +6,6 @@ Ctrl-C, and how it ended as an exit code.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ import click
 from ringyard_operator.cli.exits import BadInput, CommandError, Exit, Unavailable
 from ringyard_operator.cli.options import examples, shared, state, trouble
 from ringyard_operator.cli.output import interactive
-from ringyard_operator.cli.validate import read_manifest
+from ringyard_operator.cli.validate import read_manifest, refuse_unsupported
 
 if TYPE_CHECKING:
     from ringyard_api.trainingjob import TrainingJob
@@ -86,9 +85,8 @@ def load(file: str, name: str | None, settings: Sequence[str], *, without_serve:
     wrong.
     """
     from ringyard_api.defaults import resolve
-    from ringyard_api.loading import ManifestError, from_object, load_job
+    from ringyard_api.loading import from_object, load_job
     from ringyard_api.trainingjob import TrainingJob as Job
-    from ringyard_api.validation import unsupported
 
     from ringyard_operator.cli.overrides import apply
     from ringyard_operator.cli.places import resolve_paths
@@ -102,9 +100,7 @@ def load(file: str, name: str | None, settings: Sequence[str], *, without_serve:
         job = loaded
     else:
         job = load_job(text, source)
-    problems = unsupported(job)
-    if problems:
-        raise ManifestError(problems, source)
+    refuse_unsupported([job], source)
     folder = Path.cwd() if file == "-" else Path(file).expanduser().absolute().parent
     return resolve_paths(resolve(job), folder, source)
 
@@ -146,6 +142,8 @@ def _detach(where: StateDir, job: TrainingJob, *, serve: bool, metrics_port: int
 
 def _foreground(where: StateDir, job: TrainingJob, *, serve: bool, metrics_port: int | None) -> int:
     """Supervises in this process, and says how it ended."""
+    import asyncio
+
     from ringyard_operator.cli.display import make_display
 
     watch = _Watch(where, make_display(interactive()))
@@ -211,6 +209,8 @@ def _example(endpoint: str, uri: str) -> str:
 
 
 async def _supervise(where: StateDir, name: str, watch: _Watch, *, serve: bool, metrics_port: int | None) -> Outcome:
+    import asyncio
+
     from ringyard_operator.local.supervisor import supervise
 
     stop = asyncio.Event()

@@ -27,9 +27,10 @@ class Trouble:
     written: list[str] = field(default_factory=list)
 
     def say(self, message: str, error: BaseException | None = None) -> None:
-        """Prints `ringyard: MESSAGE` to stderr and logs it; with `--debug` the traceback of `error` follows in both."""
+        """Prints `ringyard: LINE` for each line to stderr and logs it; with `--debug` the traceback of `error` follows in both."""
         trace = "".join(traceback.format_exception(error)) if error is not None and self.debug else ""
-        print(f"ringyard: {message}", file=sys.stderr)
+        for line in message.splitlines():
+            print(f"ringyard: {line}", file=sys.stderr)
         if trace:
             print(trace, end="", file=sys.stderr)
         self.log(message, trace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def validate(files: tuple[str, ...], output: str | None) -> None:
         text, source = read_manifest(file)
         try:
             manifests = load_manifests(text, source)
+            refuse_unsupported(manifests, source)
         except ManifestError as error:
             problems.append(str(error))
             continue
@@ -47,6 +49,17 @@ def validate(files: tuple[str, ...], output: str | None) -> None:
         raise BadInput("\n".join(problems))
     if output:
         click.echo(_resolved(found, output), nl=False)
+
+
+def refuse_unsupported(manifests: Sequence[Any], source: str) -> None:
+    """Raises `ManifestError` for fields whose behaviour does not exist yet: nothing is silently ignored."""
+    from ringyard_api.loading import ManifestError
+    from ringyard_api.trainingjob import TrainingJob
+    from ringyard_api.validation import unsupported
+
+    problems = [each for job in manifests if isinstance(job, TrainingJob) for each in unsupported(job)]
+    if problems:
+        raise ManifestError(problems, source)
 
 
 def read_manifest(file: str) -> tuple[str, str]:
