@@ -106,6 +106,6 @@ class Session:
             raise Mismatch(
                 f"the members do not run the same program: rank {sender} sent {len(data)} bytes of operation "
                 f"{header.op} (phase {header.phase}, segment {header.segment}, chunk {header.chunk}) where {length} "
-                f"bytes of operation {op} ({phase}, {segment}, {chunk}) are due; give all workers the same code and data"
+                f"bytes of operation {op} ({phase}, {segment}, {chunk}) are due; give all workers the same code, data"
             )
         return data
