@@ -55,7 +55,9 @@ class LedgerEntry:
     uid: Annotated[str, About("Incarnation of the worker (the pod's UID).")]
     index: Annotated[int, About("Index of the worker.", COUNT)]
     attempt: Annotated[int, About("Attempt of that index.", COUNT)]
-    process_attempt: Annotated[int, About("In-place restart within the incarnation.", COUNT)] = 0
+    process_attempt: Annotated[
+        int, About("In-place restart within the incarnation; -1: the worker itself ended.", Bounds(at_least=-1))
+    ] = 0
     exit_code: Annotated[int | None, About("Exit code, 128 + signal where a signal ended it.")] = None
     counted: Annotated[bool, About("Whether it counts against backoffLimit.")] = False
     reason: Annotated[str, About("Why it counts or not.", _LONG)] = ""
