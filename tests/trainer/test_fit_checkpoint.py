@@ -6,7 +6,6 @@ import resource
 from pathlib import Path
 
 import pytest
-
 from ringyard_trainer import checkpoint
 
 

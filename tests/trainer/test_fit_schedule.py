@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch.optim import lr_scheduler
-
 from ringyard_api.trainingjob import ScheduleSpec
 from ringyard_trainer.schedule import learning_rate
+from torch.optim import lr_scheduler
 
 Make = Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler]
 CASES: list[tuple[ScheduleSpec, Make]] = [

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn import metrics as oracle
-
 from ringyard_trainer import scores
+from sklearn import metrics as oracle
 
 
 def test_classification_metrics_of_shards_are_those_of_the_whole() -> None:

@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from sklearn import datasets
-
 from ringyard_trainer.errors import BadInput
 from ringyard_trainer.sources import read
+from sklearn import datasets
 
 
 @pytest.mark.parametrize("name", ["digits", "iris", "wine", "breast_cancer", "diabetes"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from ringyard_trainer.errors import BadInput
 from ringyard_trainer.split import split
 

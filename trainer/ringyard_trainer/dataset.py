@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
 from ringyard_api import preprocess
 from ringyard_api.trainingjob import DataSpec
+
 from ringyard_trainer.errors import BadInput
 from ringyard_trainer.sources import Table, read
 from ringyard_trainer.split import Parts, split

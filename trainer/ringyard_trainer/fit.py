@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-
 from ringyard_api.trainingjob import TrainingJob, TrainingJobSpec
+
 from ringyard_trainer import dataset, factory, loss, optimizer
 from ringyard_trainer.dataset import Dataset
 from ringyard_trainer.errors import BadInput

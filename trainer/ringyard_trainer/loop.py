@@ -1,8 +1,8 @@
 """The training loop: from view to view, from step to step, to the end.
 
 Called by `__main__` and, over the in-memory transport, by tests. It reads straight down: agree on the state, then step,
-validate, checkpoint; on a lost member begin the present step anew in the next view (COLLECTIVE.md §Losing no step). What a
-step is, `step` knows; what happens after the last one, `finish`.
+validate, checkpoint; on a lost member begin the present step anew in the next view (COLLECTIVE.md §Losing no step). What
+a step is, `step` knows; what happens after the last one, `finish`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Loop:
         self._fit = fit
         self._gang = gang
         self._metrics = metrics
+        self._notes: list[str] = []
         self._has_state = self._resume()
         self._view: View | None = None
         self._since = (time.monotonic(), 0)  # when and after how many samples the rate was last taken
@@ -46,6 +47,8 @@ class Loop:
             TrainerError: what the user must be told.
         """
         self._gang.attend(step=self._fit.state.step, has_state=self._has_state)
+        if self._notes:
+            self._gang.report(note="; ".join(self._notes))
         try:
             while True:
                 with contextlib.suppress(ViewLost):
@@ -153,7 +156,7 @@ class Loop:
         return completed % self._fit.spec.checkpoint.every_steps == 0
 
     def _save(self, name: str) -> None:
-        """Writes a checkpoint. A disk that takes none stops no training: the older ones stand, the next one is tried."""
+        """Writes a checkpoint. A disk that takes none stops no training: the older ones stand."""
         fit = self._fit
         try:
             checkpoint.write(fit.checkpoints, name, fit.state.step, state.to_bytes(fit.state), fit.spec.checkpoint.keep)
@@ -172,16 +175,13 @@ class Loop:
             return False
         taken = f"took {found.name}" if found.name else "there is no other: training begins anew"
         for complaint in found.complaints:
-            self._note(f"{complaint}, {taken}")
+            self._notes.append(f"{complaint}, {taken}")
+            say(self._notes[-1])
         if not found.name:
             return False
         state.from_bytes(self._fit.state, found.state)
         say(f"resumed from checkpoint {found.name} at step {found.step}")
         return True
-
-    def _note(self, sentence: str) -> None:
-        say(sentence)
-        self._gang.report(note=sentence)
 
     def _report(self, phase: str, **more: Any) -> None:
         fit = self._fit

@@ -1,6 +1,6 @@
 """Losses as sums over samples, so that members add theirs and divide by the global batch: crossEntropy, mse.
 
-Called by `step` and `evaluate`. One sample's mse is the mean over its outputs, as torch's `mse_loss` has it for a batch.
+Called by `step` and `evaluate`. One sample's mse is the mean over its outputs, as in torch's `mse_loss`.
 """
 
 from __future__ import annotations

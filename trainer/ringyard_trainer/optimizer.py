@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-
 from ringyard_api.trainingjob import OptimizerSpec
+
 from ringyard_trainer.errors import BadInput
 
 

@@ -96,10 +96,9 @@ def _from_arrow(table: Any) -> Table:
     import pyarrow
 
     columns: dict[str, NDArray[Any]] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        kind = column.type
-        if pyarrow.types.is_dictionary(kind):
-            column, kind = column.cast(kind.value_type), kind.value_type
+    for name, stored in zip(table.column_names, table.columns, strict=True):
+        kind = stored.type.value_type if pyarrow.types.is_dictionary(stored.type) else stored.type
+        column = stored.cast(kind)
         numeric = pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_boolean(kind)
         if numeric:
             columns[name] = column.cast(pyarrow.float64()).to_numpy().astype(np.float64)  # null becomes nan
@@ -141,9 +140,9 @@ _READERS: Mapping[str, Callable[[Path], Table]] = {".csv": _csv, ".parquet": _pa
 _IRIS = ("sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)")
 _DIABETES = ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
 _WINE = (
-    "alcohol malic_acid ash alcalinity_of_ash magnesium total_phenols flavanoids nonflavanoid_phenols "
-    "proanthocyanins color_intensity hue od280/od315_of_diluted_wines proline"
-).split()
+    *("alcohol", "malic_acid", "ash", "alcalinity_of_ash", "magnesium", "total_phenols", "flavanoids"),
+    *("nonflavanoid_phenols", "proanthocyanins", "color_intensity", "hue", "od280/od315_of_diluted_wines", "proline"),
+)
 
 
 def _sklearn(name: str) -> Table:

@@ -1,7 +1,7 @@
-"""One optimizer step on one global batch: my share of the gradient, and, once it is summed over all members, the update.
+"""One optimizer step on one global batch: my share of the gradient, and, once it is summed over all, the update.
 
-Called by `loop`, with the AllReduce between the two halves. `compute` changes nothing but the gradient buffer and may be
-repeated; `update` runs only on a sum that is whole. They know no views and no failures.
+Called by `loop`, with the AllReduce between the two halves. `compute` changes nothing but the gradient buffer and may
+be repeated; `update` runs only on a sum that is whole. They know no views and no failures.
 """
 
 from __future__ import annotations

@@ -1,0 +1,145 @@
+"""A run's end: the leader keeps the final state, evaluates, exports, writes the report, and last of all result.json.
+
+Called by `loop` when no step is left. If the leader dies the next one does it all again: every file is replaced whole,
+and a result that stands is only handed in once more (TRAININGJOB.md §A job's end). It knows no step.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from ringyard_api import artifact, gate, loading
+
+from ringyard_trainer import checkpoint, evaluate, export, result, state, stopping, summary
+from ringyard_trainer.collective.gang import Gang
+from ringyard_trainer.errors import StorageFailed
+from ringyard_trainer.fit import Fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How good the model is. `part` names where it was measured, "" where nothing was held out."""
+
+    metrics: Mapping[str, float]
+    part: str
+    gate: gate.GateResult | None
+
+
+def stands(fit: Fit) -> bool:
+    """Whether the result is written already: then nothing is left to do but to hand it in."""
+    return result.read(fit.run_dir) is not None
+
+
+def finish(fit: Fit, gang: Gang) -> None:
+    """Does all of it, or only hands the result in. Gives up quietly when a newer view is known: its leader does it.
+
+    Raises:
+        StorageFailed: the run's folder takes no more.
+        BadInput: the model cannot be exported.
+    """
+    text = result.read(fit.run_dir)
+    try:
+        text = text if text is not None else _finish(fit, gang)
+    except OSError as error:
+        raise StorageFailed(
+            f"spec.storage.uri: the result cannot be written to {fit.run_dir} ({error.strerror}): free some space, "
+            "then run the job again"
+        ) from error
+    if text is not None:
+        gang.send_result(text.encode())
+
+
+def _finish(fit: Fit, gang: Gang) -> str | None:
+    begun = time.monotonic()
+    gang.report(phase="CHECKPOINTING", step=fit.state.step, total_steps=fit.total_steps)
+    keep = fit.spec.checkpoint.keep
+    checkpoint.write(fit.checkpoints, checkpoint.FINAL, fit.state.step, state.to_bytes(fit.state), keep)
+    gang.report(phase="EVALUATING")
+    model = _best(fit)
+    verdict = judge(fit, model)
+    gang.report(phase="EXPORTING")
+    program = export.program(model, fit.data)
+    if gang.pending:
+        return None
+    model_dir = fit.run_dir / "model"
+    manifest = artifact.to_json(_manifest(fit, verdict, program)).encode()
+    export.store(model_dir, {artifact.PROGRAM: program, artifact.MODEL_JSON: manifest})
+    facts = _facts(fit, verdict, seconds=time.monotonic() - begun)
+    facts["model"] = {"uri": model_dir.absolute().as_uri(), "digest": artifact.digest(manifest)}
+    curve = [{"step": step, "loss": loss} for step, loss in fit.state.curve.points]
+    more = {"job": fit.job, "part": verdict.part, "history": fit.state.history, "curve": curve}
+    summary.write(fit.run_dir / "report", {**more, **facts, "modelStep": _model_step(fit)})
+    return result.write(fit.run_dir, facts)
+
+
+def judge(fit: Fit, model: torch.nn.Module) -> Verdict:
+    """Measures on the test part, else on the validation part, and holds the gate against it."""
+    part = "test" if len(fit.data.parts.test) else "validation" if len(fit.data.parts.validation) else ""
+    spec, found = fit.spec.evaluate, {}
+    if part:
+        samples = fit.data.parts.test if part == "test" else fit.data.parts.validation
+        found = dict(evaluate.metrics(fit, evaluate.sums(fit, model, samples)))
+        wanted = {*spec.metrics, "loss", *(each.metric for each in spec.gate)} if spec.metrics else set(found)
+        found = {name: value for name, value in found.items() if name in wanted}
+    return Verdict(metrics=found, part=part, gate=gate.judge(spec.gate, found) if spec.gate else None)
+
+
+def _best(fit: Fit) -> torch.nn.Module:
+    """A copy of the model as it is to be served: with early stopping the best one seen, else the last."""
+    model = copy.deepcopy(fit.state.model)
+    if fit.spec.fit is not None and fit.spec.fit.early_stopping is not None and fit.state.best:
+        model.load_state_dict(fit.state.best)
+    return model.eval()
+
+
+def _model_step(fit: Fit) -> int:
+    return fit.state.watch.best_step if fit.state.best else fit.state.step
+
+
+def _facts(fit: Fit, verdict: Verdict, *, seconds: float) -> dict[str, Any]:
+    early = fit.spec.fit.early_stopping if fit.spec.fit is not None else None
+    return {
+        "metrics": dict(verdict.metrics),
+        "gate": loading.to_object(verdict.gate) if verdict.gate is not None else None,
+        "step": fit.state.step,
+        "epochs": len(fit.state.history),
+        "stoppedEarly": stopping.stopped(fit.state.watch, early) and fit.state.step < fit.total_steps,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _manifest(fit: Fit, verdict: Verdict, program: bytes) -> artifact.ModelManifest:
+    data, spec = fit.data, fit.spec
+    outputs: tuple[artifact.TensorSpec, ...]
+    if data.classes:
+        text = isinstance(data.labels[0], str)
+        outputs = (
+            artifact.TensorSpec(name="probabilities", datatype="FP32", shape=(-1, data.classes)),
+            artifact.TensorSpec(name="label", datatype="BYTES" if text else "INT64", shape=(-1,)),
+        )
+    else:
+        outputs = (artifact.TensorSpec(name="prediction", datatype="FP32", shape=(-1, data.targets.shape[1])),)
+    raw = artifact.TensorSpec(name="input", datatype="BYTES" if data.text else "FP32", shape=(-1, len(data.features)))
+    return artifact.ModelManifest(
+        name=spec.serve.endpoint if spec.serve is not None else fit.job,
+        format="torch.export",
+        inputs=(raw,),
+        outputs=outputs,
+        labels=data.labels,
+        preprocessing=data.pipeline.to_json(),
+        metrics=dict(verdict.metrics),
+        gate=loading.to_object(verdict.gate) if verdict.gate is not None else None,
+        files={artifact.PROGRAM: artifact.sha256(program)},
+        data_digest=data.digest,
+        code_digest=export.code_digest(spec.code.path if spec.code is not None else None),
+        versions=export.versions(),
+        job=fit.job,
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        step=_model_step(fit),
+    )
