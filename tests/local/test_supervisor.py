@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from ringyard_api.defaults import resolve
+from ringyard_api.jobstatus import seconds
 from ringyard_api.loading import load_job
 from ringyard_api.trainingjob import TrainingJob
-from ringyard_operator.errors import AlreadyRunning, NotChangeable, StateUnusable
+from ringyard_operator.errors import AlreadyRunning, LaunchFailed, NotChangeable, StateUnusable
 from ringyard_operator.local import procfs
 from ringyard_operator.local.folders import StateDir
 from ringyard_operator.local.processes import Workers
 from ringyard_operator.local.remove import delete_job
 from ringyard_operator.local.submit import Submission, set_replicas, submit, suspend
 from ringyard_operator.local.supervisor import Ending, Outcome, detach, supervise
+from ringyard_operator.metrics import NAMES
 
 PATIENT = "import time\nprint('ready', flush=True)\ntime.sleep(600)\n"
 
@@ -82,6 +86,10 @@ class Yard:
     def counted(self) -> int:
         status = self.state.job("job").read().status
         return status.restarts.counted if status is not None and status.restarts is not None else 0
+
+    def completed(self) -> str:
+        status = self.state.job("job").read().status
+        return status.completion_time if status is not None else ""
 
     def processes(self) -> list[int]:
         """Everything alive that belongs to the job: agents and training processes."""
@@ -243,6 +251,36 @@ def test_orphans_of_a_vanished_supervisor_end_by_themselves(yard: Yard, monkeypa
     yard.until(lambda: bool(yard.children()))
     os.kill(pid, signal.SIGKILL)
     yard.until(lambda: yard.processes() == [])
+
+
+def test_the_supervisor_serves_every_metric_that_it_promises(yard: Yard) -> None:
+    submit(yard.state, yard.manifest(PATIENT, replicas=2))
+    yard.start()
+    yard.until(lambda: len(yard.children()) == 2)
+    address = yard.state.job("job").metrics_file.read_text().strip()
+    text = urllib.request.urlopen(f"http://{address}/metrics", timeout=10).read().decode()
+    assert [name for name in NAMES if f"{name}{{" not in text] == []
+    assert 'ringyard_workers{job="job",state="running"} 2.0' in text
+
+
+def test_a_port_that_a_stranger_holds_is_refused_before_the_training_begins(yard: Yard) -> None:
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        submit(yard.state, yard.manifest(PATIENT, extra=f"  serve: {{endpoint: job, port: {port}}}\n"))
+        with pytest.raises(LaunchFailed, match=rf"spec\.serve\.port: port {port} of 127\.0\.0\.1 is taken"):
+            detach(yard.state, "job")
+    assert yard.log() == ""
+
+
+def test_a_finished_job_goes_when_its_time_is_over(yard: Yard) -> None:
+    submit(yard.state, yard.manifest("", extra="  runPolicy: {ttlSecondsAfterFinished: 1}\n"))
+    assert yard.run().ending is Ending.SUCCEEDED
+    submit(yard.state, yard.manifest("", name="other"))
+    yard.until(lambda: time.time() > seconds(yard.completed()) + 1)
+    yard.run("other")
+    assert yard.state.jobs() == ["other"]
 
 
 def test_the_command_that_detaching_starts_says_its_errors_in_one_sentence(yard: Yard) -> None:

@@ -130,7 +130,7 @@ class EndpointKeeper:
             await self._control.close()
         self._control, self._applied, self._trouble = None, -1, ""
         disk.replace_json(self.folder.wanted_file, _wanted_file(endpoint))
-        self._server.start(endpoint.spec.port or 0)
+        self._server.start(endpoint.spec.port)
 
     async def _talk(self, endpoint: ModelEndpoint) -> ServerState | None:
         address = self._server.address() if self._server.alive() else None
@@ -140,7 +140,7 @@ class EndpointKeeper:
             if self._control is not None:
                 await self._control.close()
             self._control, self._applied = Control(address, self.folder.token()), -1
-        generation = endpoint.metadata.generation or 1
+        generation = endpoint.metadata.generation
         if self._applied == generation:
             return await self._control.get()
         disk.replace_json(self.folder.wanted_file, _wanted_file(endpoint))
@@ -228,7 +228,7 @@ def _wanted_file(endpoint: ModelEndpoint) -> dict[str, object]:
         {"version": each.version, "uri": each.uri, "digest": each.digest, "weight": each.weight}
         for each in _wanted(endpoint)
     ]
-    return {"model": endpoint.metadata.name, "generation": endpoint.metadata.generation or 1, "versions": versions}
+    return {"model": endpoint.metadata.name, "generation": endpoint.metadata.generation, "versions": versions}
 
 
 def try_keeper(folder: EndpointFolder) -> EndpointKeeper | None:

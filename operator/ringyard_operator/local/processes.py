@@ -92,8 +92,10 @@ class Workers:
 
     def stop(self, uid: str, grace_seconds: float) -> None:
         """SIGTERM once; SIGKILL for its whole session when the grace is over. Remembers on disk that it was told."""
+        if uid in self._kill_at:
+            return
         agent = self._agent(uid)
-        if agent is None or not agent.alive or uid in self._kill_at:
+        if agent is None or not agent.alive:
             return
         self._told_file(agent.record).touch()
         agent.identity.signal(signal.SIGTERM)

@@ -7,23 +7,30 @@ while the job may run and the endpoint's while it serves. What it does in betwee
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry
+from ringyard_api.jobstatus import EndpointRef, JobStatus
+from ringyard_api.reasons import ConditionType, Reason
 from ringyard_api.trainingjob import TrainingJob
 
-from ringyard_operator.errors import LaunchFailed, NotFound, PortTaken
+from ringyard_operator.conditions import Claim, holds, merge
+from ringyard_operator.errors import AlreadyRunning, LaunchFailed, NotFound, PortTaken
 from ringyard_operator.local import disk
-from ringyard_operator.local.endpoint import EndpointKeeper, publish, try_keeper
+from ringyard_operator.local.endpoint import EndpointKeeper, endpoint_seen, publish, try_keeper
+from ringyard_operator.local.expiry import sweep
 from ringyard_operator.local.folders import JobFolder, StateDir
+from ringyard_operator.local.processes import Workers
 from ringyard_operator.local.server import check_port
 from ringyard_operator.local.submit import finished
 from ringyard_operator.local.training import OnChange, Training
 from ringyard_operator.metrics import Metrics
+from ringyard_operator.observed import EndpointSeen
 
 _TICK_SECONDS = 0.5
 _DETACH_SECONDS = 20.0
@@ -63,6 +70,7 @@ async def supervise(
     A finished job is only served. Raises NotFound, AlreadyRunning (another supervisor lives), PortTaken, StateUnusable.
     """
     folder = state.job(name)
+    sweep(state, time.time())
     if not folder.exists():
         raise NotFound(f"there is no job named {name!r} in {state.root}: see `ringyard list`")
     metrics = Metrics(CollectorRegistry())
@@ -73,7 +81,7 @@ async def supervise(
             job = folder.read()
             _check_serve_port(state, job, serve)
             deleted = False
-            if not finished(job):
+            if not finished(job) or any(agent.alive for agent in Workers(folder).seen()):
                 training = Training(state, folder, serve=serve, metrics=metrics, on_change=on_change, stop=stop)
                 try:
                     job = await training.run()
@@ -82,10 +90,8 @@ async def supervise(
             outcome = _outcome(job, stopped=stop.is_set(), deleted=deleted)
         if outcome.ending is Ending.SUCCEEDED and serve and job.spec.serve is not None:
             keeper, elsewhere = _take_endpoint(state, job, keeper)
-            outcome = Outcome(
-                ending=outcome.ending, job=outcome.job, message=outcome.message, served_elsewhere=elsewhere
-            )
-            await _keep_serving(keeper, job, on_change, stop)
+            outcome = replace(outcome, served_elsewhere=elsewhere)
+            await _keep_serving(state, job, keeper, on_change, stop)
         return outcome
     finally:
         metrics.close()
@@ -112,7 +118,7 @@ def detach(state: StateDir, name: str, *, serve: bool = True, metrics_port: int 
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     serves = folder.read().spec.serve
-    endpoint = state.endpoint((serves.endpoint if serves is not None else None) or name)
+    endpoint = state.endpoint(serves.endpoint if serves is not None else name)
     deadline = time.monotonic() + _DETACH_SECONDS
     while time.monotonic() < deadline:
         if child.pid in (folder.holder(), endpoint.holder()):  # a finished job is only served
@@ -150,9 +156,9 @@ def _serve_metrics(folder: JobFolder, metrics: Metrics, port: int | None) -> Non
 
 def _check_serve_port(state: StateDir, job: TrainingJob, serve: bool) -> None:
     if serve and job.spec.serve is not None:
-        endpoint = state.endpoint(job.spec.serve.endpoint or job.metadata.name)
+        endpoint = state.endpoint(job.spec.serve.endpoint)
         if endpoint.holder() is None:
-            check_port(endpoint, job.spec.serve.port or 0)
+            check_port(endpoint, job.spec.serve.port)
 
 
 def _take_endpoint(
@@ -160,26 +166,55 @@ def _take_endpoint(
 ) -> tuple[EndpointKeeper | None, int | None]:
     """The keeper of the endpoint that the job published into, or the pid of the one who keeps it."""
     assert job.spec.serve is not None
-    name = job.spec.serve.endpoint or job.metadata.name
+    name = job.spec.serve.endpoint
     model = job.status.model if job.status is not None else None
     if keeper is not None or model is None or not model.uri or not model.digest:
         return keeper, None
-    publish(state, job, name, model.uri, model.digest)
     folder = state.endpoint(name)
+    if (
+        job.status is None or job.status.endpoint is None or not folder.exists()
+    ):  # else it stands where it was published
+        publish(state, job, name, model.uri, model.digest)
     keeper = try_keeper(folder)
     return keeper, None if keeper is not None else folder.holder()
 
 
 async def _keep_serving(
-    keeper: EndpointKeeper | None, job: TrainingJob, on_change: OnChange, stop: asyncio.Event
+    state: StateDir, job: TrainingJob, keeper: EndpointKeeper | None, on_change: OnChange, stop: asyncio.Event
 ) -> None:
-    while keeper is not None and not keeper.deleted and not stop.is_set():
+    model = job.status.model if job.status is not None else None
+    while keeper is not None and model is not None and not keeper.deleted and not stop.is_set():
         await keeper.tick()
+        seen = endpoint_seen(state, keeper.folder.name, model.digest)
+        if seen.version_phase == "READY":
+            job = _note_published(state.job(job.metadata.name), job, seen)
         on_change(job, None)
+        sweep(state, time.time())
         try:
             await asyncio.wait_for(stop.wait(), _TICK_SECONDS)
         except TimeoutError:
             continue
+
+
+def _note_published(folder: JobFolder, job: TrainingJob, seen: EndpointSeen) -> TrainingJob:
+    """A finished job that is served anew says where; a job that was deleted meanwhile stays deleted."""
+    status = job.status if job.status is not None else JobStatus()
+    reference = EndpointRef(name=seen.name, url=seen.url, version=seen.digest_version or "")
+    if status.endpoint == reference and holds(status.conditions, ConditionType.PUBLISHED):
+        return job
+    claim = Claim(
+        type=ConditionType.PUBLISHED,
+        status="True",
+        reason=Reason.PUBLISHED,
+        message=f"endpoint {seen.name} serves the model as version {seen.digest_version}",
+    )
+    conditions = merge(status.conditions, [claim], generation=job.metadata.generation, now=time.time())
+    status = replace(status, endpoint=reference, conditions=conditions)
+    with contextlib.suppress(AlreadyRunning):
+        if folder.exists():
+            with folder.lock():
+                folder.write_status(status)
+    return replace(job, status=status)
 
 
 def _outcome(job: TrainingJob, *, stopped: bool, deleted: bool) -> Outcome:

@@ -136,7 +136,7 @@ class Training:
             exits=seen.exits,
             group=seen.group,
             result=result,
-            endpoint=endpoint_seen(self._state, self._endpoint_name(job), digest) if serve is not None else None,
+            endpoint=endpoint_seen(self._state, serve.endpoint, digest) if serve is not None else None,
             stop_requested=self._stop.is_set() or self.deleted,
         )
         return Looked(job=job, observed=observed, agents=agents)
@@ -173,10 +173,10 @@ class Training:
 
     async def _tend_endpoint(self) -> None:
         """Once the model is published into the endpoint's spec, somebody must serve it: we, unless another does."""
-        status = self._status()
-        if not self._serve or self._job.spec.serve is None or status.model is None or self.deleted:
+        serve = self._job.spec.serve
+        if not self._serve or serve is None or self._status().endpoint is None or self.deleted:
             return
-        folder = self._state.endpoint(self._endpoint_name(self._job))
+        folder = self._state.endpoint(serve.endpoint)
         if not folder.exists():
             return
         if self.keeper is None:
@@ -184,10 +184,6 @@ class Training:
         if self.keeper is not None and time.monotonic() - self._ticked_at >= _SERVER_SECONDS:
             self._ticked_at = time.monotonic()
             await self.keeper.tick()
-
-    def _endpoint_name(self, job: TrainingJob) -> str:
-        serve = job.spec.serve
-        return (serve.endpoint if serve is not None else None) or self._folder.name
 
     def _over(self, looked: Looked, acting: bool) -> bool:
         alive = any(agent.alive for agent in looked.agents)
