@@ -58,7 +58,8 @@ def unwrap(annotation: Any) -> tuple[Any, About, bool]:
 
 def fields_of(kind: type[Any]) -> tuple[FieldOf, ...]:
     """The fields of a dataclass in order."""
-    return _fields_of(kind)
+    key: Any = kind
+    return _fields_of(key)
 
 
 @functools.cache

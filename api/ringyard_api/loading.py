@@ -1,7 +1,8 @@
 """Manifests as text or plain data into our types, strictly, and back: the door that everything enters by.
 
 `cli` calls it with a user's file, `local` and the trainer with what was stored. It gathers what `yamltext`,
-`decoding` and `validation` say of one file, so that a user reads all problems at once. It reads no file and resolves no default.
+`decoding` and `validation` say of one file, so that a user reads all problems at once. It opens no file
+and resolves no default.
 """
 
 from __future__ import annotations

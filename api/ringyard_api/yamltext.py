@@ -7,7 +7,7 @@ is an error, and so are tags, dates and aliases that would grow beyond all bound
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -19,8 +19,6 @@ _DEEPEST = 40
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2's rules for bare words."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -47,6 +45,7 @@ _BARE_WORDS = (
     ("tag:yaml.org,2002:null", r"^(?:~|null|Null|NULL|)$", "~nN\0"),
     (_MERGE, r"^<<$", "<"),
 )
+_Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in _BARE_WORDS:
     _Loader.add_implicit_resolver(_tag, re.compile(_pattern), [*_first.replace("\0", ""), *([""] * ("\0" in _first))])
 
