@@ -63,6 +63,8 @@ def test_without_a_terminal_each_condition_is_said_once_and_progress_every_two_s
     now += 2.0
     display.update(job(*running, ("Degraded", "True", "WorkerLost", "worker 1 was lost"), eta=70), at(130))
     display.update(job(*running, ("Degraded", "False", "AsWanted", "worker 1 is back"), eta=70), at(131))
+    ended = ("Succeeded", "True", "Completed", "all is done")
+    display.update(job(ended, ("Running", "False", "Completed", "it has ended"), ("Failed", "False", "No", "no")), None)
     assert capsys.readouterr().out.splitlines() == [
         "Starting: 3 workers start",
         "Running: 3 workers train",
@@ -70,6 +72,7 @@ def test_without_a_terminal_each_condition_is_said_once_and_progress_every_two_s
         "Degraded: worker 1 was lost",
         "step 130/500 (26%)  loss 0.1235  12.3k samples/s  workers 2/3  ETA 1m10s",
         "not Degraded: worker 1 is back",
+        "Completed: all is done",
     ]
 
 

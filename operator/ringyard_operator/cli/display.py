@@ -45,18 +45,21 @@ class News:
         self._last = ""
 
     def of(self, status: JobStatus | None) -> list[str]:
-        """The lines that are new. A condition that starts out false is no news; the same sentence is not said twice."""
-        lines = []
-        for condition in status.conditions if status else ():
-            before = self._known.get(condition.type)
-            now = (condition.status, condition.reason)
-            self._known[condition.type] = now
-            if before == now or (before is None and condition.status == "False" and condition.type != "Succeeded"):
+        """The lines that are new. What stopped to hold is news while the job goes on; no sentence is said twice."""
+        lines: list[str] = []
+        said = {self._last}
+        conditions = status.conditions if status else ()
+        over = any(each.type == "Succeeded" and each.status != "Unknown" for each in conditions)
+        for condition in conditions:
+            before = self._known.get(condition.type, ("", ""))
+            now = self._known[condition.type] = (condition.status, condition.reason)
+            summary = condition.type == "Succeeded"
+            if before == now or (condition.status == "False" and not summary and (over or before[0] != "True")):
                 continue
-            if not condition.message or condition.message == self._last:
-                continue
-            self._last = condition.message
-            lines.append(f"{_title(condition.type, condition.status, condition.reason)}: {condition.message}")
+            if condition.message and condition.message not in said:
+                said.add(condition.message)
+                self._last = condition.message
+                lines.append(f"{_title(condition.type, condition.status, condition.reason)}: {condition.message}")
         return lines
 
 

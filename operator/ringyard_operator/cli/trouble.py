@@ -27,7 +27,9 @@ class Trouble:
     written: list[str] = field(default_factory=list)
 
     def say(self, message: str, error: BaseException | None = None) -> None:
-        """Prints `ringyard: LINE` for each line to stderr and logs it; with `--debug` the traceback of `error` follows in both."""
+        """Prints `ringyard: LINE` for each line to stderr and logs it; with `--debug` the traceback of `error`
+        follows in both.
+        """
         trace = "".join(traceback.format_exception(error)) if error is not None and self.debug else ""
         for line in message.splitlines():
             print(f"ringyard: {line}", file=sys.stderr)
