@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md from the metrics that the three services really have (`make generate`; --check for `make verify`).
+"""Writes docs/metrics.md from the metrics that the services really have (`make generate`; --check for `make verify`).
 
 It makes an idle one of each service's registry and lists what is in it, so that a metric without a row cannot exist.
 """
@@ -20,9 +20,9 @@ from ringyard_trainer.metrics import WorkerMetrics
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
 OPENING = """# Metrics
 
-Made by `hack/metrics_doc.py` from the code (`make generate`); a test and `make verify` hold the two together. Names and labels
-stay; new ones are only added. Each process serves its own at `/metrics`; the ports are free ones unless asked for:
-`ringyard run --metrics-port P` for the supervisor, and what a worker and a server took is in their folders below `STATE`.
+Made by `hack/metrics_doc.py` from the code (`make generate`); a test and `make verify` hold the two together. Names and
+labels stay; new ones are only added. Each process serves its own at `/metrics`; `ringyard run --metrics-port P` opens the
+supervisor's, workers and servers take free ports.
 """
 SERVICES = (
     ("Supervisor", "One process a job: what `ringyard run` is in the foreground, or what `--detach` leaves behind."),
