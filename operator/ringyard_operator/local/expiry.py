@@ -1,6 +1,7 @@
 """`ttlSecondsAfterFinished` in local mode: finished jobs whose time is over are deleted by whoever comes by.
 
-Called by supervisors at their start and while they serve: local mode has no daemon. It decides by the status on disk and the time given.
+Called by supervisors at their start and while they serve: local mode has no daemon. It decides by the status on disk
+and the time given.
 """
 
 from __future__ import annotations

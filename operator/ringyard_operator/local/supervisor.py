@@ -77,9 +77,9 @@ async def supervise(
     keeper: EndpointKeeper | None = None
     try:
         with folder.lock():
-            _serve_metrics(folder, metrics, metrics_port)
             job = folder.read()
             _check_serve_port(state, job, serve)
+            _serve_metrics(folder, metrics, metrics_port)  # last: `detach` waits for it
             deleted = False
             if not finished(job) or any(agent.alive for agent in Workers(folder).seen()):
                 training = Training(state, folder, serve=serve, metrics=metrics, on_change=on_change, stop=stop)
@@ -100,7 +100,7 @@ async def supervise(
 
 
 def detach(state: StateDir, name: str, *, serve: bool = True, metrics_port: int | None = None) -> int:
-    """Starts a supervisor in a session of its own and returns its pid once it holds the job's lock.
+    """Starts a supervisor in a session of its own and returns its pid once it is at work.
 
     Raises LaunchFailed with what it said where it ended before, and what `supervise` raises where it can be told at
     once.
@@ -113,15 +113,14 @@ def detach(state: StateDir, name: str, *, serve: bool = True, metrics_port: int 
     command += [] if serve else ["--no-serve"]
     command += [] if metrics_port is None else ["--metrics-port", str(metrics_port)]
     with disk.refusals("write", folder.supervisor_log), folder.supervisor_log.open("ab") as log:
+        folder.metrics_file.unlink(missing_ok=True)
         start = log.tell()
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-    serves = folder.read().spec.serve
-    endpoint = state.endpoint(serves.endpoint if serves is not None else name)
     deadline = time.monotonic() + _DETACH_SECONDS
     while time.monotonic() < deadline:
-        if child.pid in (folder.holder(), endpoint.holder()):  # a finished job is only served
+        if folder.metrics_file.exists():
             return child.pid
         if (code := child.poll()) is not None:
             if code == 0:
