@@ -71,7 +71,9 @@ class Agents:
     """The agents of one job, as one coordinator hears them."""
 
     def __init__(self) -> None:
-        self.incarnations: Mapping[int, tuple[str, int]] = {}  # newest (uid, attempt) of each index, as the plan knows it
+        self.incarnations: Mapping[
+            int, tuple[str, int]
+        ] = {}  # newest (uid, attempt) of each index, as the plan knows it
         self.reports: dict[str, Report] = {}
         self.heard_at: dict[str, float] = {}
         self.script = False
@@ -173,10 +175,10 @@ class Agents:
         """Whether the first failure of a view (gang) has been told to the plan."""
         return view in self._incidents
 
-    def silent(self, uid: str, now: float) -> bool:
-        """Whether an agent that reported before does not any more."""
+    def silent(self, uid: str) -> bool:
+        """Whether an agent that reported before does not any more while others do (a pause of our own is none)."""
         heard = self.heard_at.get(uid)
-        return heard is not None and now - heard > SILENT_SECONDS
+        return heard is not None and max(self.heard_at.values()) - heard > SILENT_SECONDS
 
     def forget(self, uid: str) -> None:
         """The worker is gone for good."""
@@ -215,16 +217,16 @@ class Agents:
         if view > 0 and not all_known and now < min(e.reported_at for e in failures) + settle:
             return
         failures.sort(key=lambda e: (not _is_violent(e.seen), e.seen.at, e.seen.index))
-        worker_lost = self.script and any(self._is_lost(uid, now) for uid, _ in members)
+        worker_lost = self.script and any(self._is_lost(uid) for uid, _ in members)
         for entry in failures:
             process = (entry.seen.uid, entry.seen.process_attempt)
             first = view == 0 or (self._incidents.setdefault(view, process if not worker_lost else ("", -1)) == process)
             entry.seen, entry.published = replace(entry.seen, consequence=not first), True
 
-    def _is_lost(self, uid: str, now: float) -> bool:
+    def _is_lost(self, uid: str) -> bool:
         report = self.reports.get(uid)
         replaced = bool(self.incarnations) and all(uid != newest for newest, _ in self.incarnations.values())
-        return report is None or report.terminating or self.silent(uid, now) or replaced
+        return report is None or report.terminating or self.silent(uid) or replaced
 
     def _note_exit(self, report: Report, *, view: int, wall: float, now: float) -> None:
         if report.process in self._exits:

@@ -68,7 +68,7 @@ class Scripts:
     def advance(self, wanted: Wanted, now: float) -> None:
         """Makes a gang where there can be one, ends one that is not whole any more."""
         indices = wanted.indices if wanted.indices is not None else frozenset(range(wanted.replicas))
-        current = {r.index: r for r in self._agents.reports.values() if self._is_current(r, indices, now)}
+        current = {r.index: r for r in self._agents.reports.values() if self._is_current(r, indices)}
         if self.gang is None:
             self._adopt(current, indices, now)
         if self.gang is not None and self._is_broken(current, indices, wanted):
@@ -77,10 +77,10 @@ class Scripts:
                     self._agents.kill(member)
         self._form(current, indices, wanted, now)
 
-    def _is_current(self, report: Report, indices: frozenset[int], now: float) -> bool:
+    def _is_current(self, report: Report, indices: frozenset[int]) -> bool:
         newest = self._agents.incarnations.get(report.index)
         mine = newest is None or newest[0] == report.uid
-        return mine and report.index in indices and not report.terminating and not self._agents.silent(report.uid, now)
+        return mine and report.index in indices and not report.terminating and not self._agents.silent(report.uid)
 
     def _adopt(self, current: Mapping[int, Report], indices: frozenset[int], now: float) -> None:
         """A gang that ran before this coordinator came: whoever has started a process is of it."""

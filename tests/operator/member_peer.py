@@ -1,6 +1,6 @@
-"""A member as a real gRPC peer in a process of its own: attends, prints every directive as one line of JSON, can be frozen.
+"""A member as a real gRPC peer in a process of its own: attends, prints every directive as a line of JSON.
 
-Started by test_coordinator.py: `python member_peer.py ADDRESS TOKEN WORKER INCARNATION [ATTEMPT]`; lines on stdin are sent:
+Started by test_coordinator.py: `python member_peer.py ADDRESS TOKEN WORKER INCARNATION [ATTEMPT]`; lines on stdin:
 `leave`, `result`, `lost RANK`, `step N PHASE OP`; the end of stdin ends the stream.
 """
 
@@ -24,7 +24,11 @@ def main() -> None:
     outgoing.put(
         pb.Attendance(
             hello=pb.Hello(
-                protocols=[1], worker=int(worker), incarnation=incarnation, attempt=attempt, address=f"127.0.0.1:{worker}"
+                protocols=[1],
+                worker=int(worker),
+                incarnation=incarnation,
+                attempt=attempt,
+                address=f"127.0.0.1:{worker}",
             )
         )
     )
@@ -46,7 +50,12 @@ def main() -> None:
             elif words[0] == "step":
                 phase = pb.Progress.Phase.Value(words[2])
                 progress = pb.Progress(
-                    phase=phase, step=int(words[1]), total_steps=100, entered_op=int(words[3]), in_view=epoch, has_state=True
+                    phase=phase,
+                    step=int(words[1]),
+                    total_steps=100,
+                    entered_op=int(words[3]),
+                    in_view=epoch,
+                    has_state=True,
                 )
                 outgoing.put(pb.Attendance(progress=progress))
         outgoing.put(None)
