@@ -1,7 +1,7 @@
 """The published model: a folder of files and, written last, `model.json` that names each with its sha256.
 
-The trainer writes it, the server verifies and loads it, the CLI reads its signature. The digest of an artifact is that of
-its `model.json`, which holds those of all other files. It opens no file, and nothing in an artifact is ever unpickled.
+The trainer writes it, the server verifies and loads it, the CLI reads its signature. The digest of an artifact is
+that of its `model.json`, which holds those of all other files. It opens no file, and nothing of it is ever unpickled.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ModelManifest:
     """What `model.json` holds.
 
     Attributes:
-        labels: names of the classes in the order of `probabilities`; empty where classes are 0, 1, 2 …, or for numbers.
+        labels: the label of each class in the order of `probabilities`; empty where numbers are predicted.
         preprocessing: a `preprocess.Pipeline` as plain data, None where raw features go into the program as they are.
         gate: a `gate.GateResult` as plain data, None without a gate.
         files: sha256 (hexadecimal) of every other file of the folder, by its plain name.
@@ -60,7 +60,7 @@ class ModelManifest:
     format: Annotated[Format, About("How the model is stored.")] = "torch.export"
     inputs: Annotated[tuple[TensorSpec, ...], About("What is asked: raw features.", Bounds(shortest=1, longest=64))]
     outputs: Annotated[tuple[TensorSpec, ...], About("What is answered.", Bounds(shortest=1, longest=64))]
-    labels: Annotated[tuple[str, ...], About("Names of the classes.", Bounds(longest=100_000))] = ()
+    labels: Annotated[tuple[int | str, ...], About("The classes.", Bounds(longest=100_000))] = ()
     features: Annotated[tuple[str, ...], About("Names of the raw features in order.", Bounds(longest=4096))] = ()
     preprocessing: Annotated[Mapping[str, Any] | None, About("The fitted pipeline.")] = None
     metrics: Annotated[Mapping[str, float], About("Quality metrics.")] = field(default_factory=dict)
@@ -102,6 +102,21 @@ class ModelManifest:
 
 def _plain(name: str) -> bool:
     return bool(name) and name not in (".", "..", MODEL_JSON) and not set(name) & {"/", "\\", "\0"}
+
+
+def to_json(manifest: ModelManifest) -> str:
+    """The text of `model.json`."""
+    return manifest.to_json()
+
+
+def from_json(text: str | bytes) -> ModelManifest:
+    """Reads `model.json`. Raises ArtifactError."""
+    return ModelManifest.from_json(text)
+
+
+def sha256(data: bytes) -> str:
+    """Digest of a file's bytes as `ModelManifest.files` holds it: 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def digest(manifest: bytes) -> str:

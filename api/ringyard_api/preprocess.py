@@ -1,7 +1,7 @@
 """Preprocessing: fitted on the train part, stored with the model as JSON, replayed on every request. NumPy only.
 
-The trainer fits and applies it, the server applies it: the same code, so that both see the same numbers. It knows no file,
-no split and no label. Arithmetic is in float64; one-hot values are compared in float32, which is what a request carries.
+The trainer fits and applies it, the server applies it: the same code, so that both see the same numbers. It knows no
+file, no split and no label. Arithmetic is in float64; one-hot values are compared in float32, as a request carries them.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def fit(steps: Sequence[PreprocessStep], columns: Mapping[str, NDArray[Any]]) ->
     fitted: list[Fitted] = []
     history = [names]
     for step in steps:
-        chosen = _chosen(step, history[-1], frozenset(texts))
+        chosen = _chosen(step, history, frozenset(texts))
         made, after = _FITS[step.name](step, matrix, history[-1], chosen, texts)
         matrix = made.apply(matrix, history[-1])
         fitted.append(made)
@@ -194,8 +194,10 @@ def refuse_missing(matrix: Matrix, names: Sequence[str]) -> None:
         )
 
 
-def _chosen(step: PreprocessStep, names: Sequence[str], texts: frozenset[str]) -> list[int]:
-    wanted = step.args.get("columns") or [name for name in names if name not in texts]
+def _chosen(step: PreprocessStep, history: Sequence[Sequence[str]], texts: frozenset[str]) -> list[int]:
+    """Column numbers that a step is for; unless it says, those raw columns that hold numbers and are still there."""
+    raw, names = history[0], history[-1]
+    wanted = step.args.get("columns") or [name for name in names if name in raw and name not in texts]
     for name in wanted:
         if name not in names:
             raise PreprocessError(

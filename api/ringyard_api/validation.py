@@ -97,7 +97,7 @@ def _preprocess_columns(spec: TrainingJobSpec) -> Iterator[Problem]:
             path = f"spec.data.preprocess[{at}].{step.name}.columns"
             if column == spec.data.label:
                 yield Problem(path=path, message=f"{column!r} is the label: only features are preprocessed")
-            elif spec.data.features and column not in spec.data.features:
+            elif spec.data.features and not {column, column.rpartition(".")[0]} & set(spec.data.features):
                 yield Problem(
                     path=path, message=f"{column!r} is not one of data.features: add it there, or drop it here"
                 )
