@@ -4,7 +4,7 @@ itself.
 
 from __future__ import annotations
 
-from ringyard_api.artifact import MODEL_JSON, ModelManifest
+from ringyard_api.artifact import MODEL_JSON, ArtifactError, ModelManifest
 
 from ringyard_operator.cli.places import local_path
 
@@ -16,5 +16,11 @@ def manifest_of(uri: str) -> ModelManifest | None:
         return None
     try:
         return ModelManifest.from_json((folder / MODEL_JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ArtifactError):
         return None
+
+
+def feature_names(uri: str) -> tuple[str, ...] | None:
+    """Names of the raw features in the order that the model takes them, or None where they cannot be told."""
+    manifest = manifest_of(uri)
+    return manifest.features or None if manifest is not None else None
