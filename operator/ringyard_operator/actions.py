@@ -59,7 +59,7 @@ class FinishGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishModel:
-    """Create the ModelEndpoint if missing, with the job's `serve` block, and add the artifact to its wanted versions."""
+    """Create the ModelEndpoint if missing, with the job's `serve` block; add the artifact to its wanted versions."""
 
     endpoint: str
     uri: str

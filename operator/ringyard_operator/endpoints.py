@@ -1,7 +1,7 @@
 """Which versions an endpoint should hold, with which weights, after a job has published a model (SERVING.md §Versions).
 
-Called by whoever publishes: locally the supervisor, on a cluster the operator. A number is given once and never reused, the
-same digest keeps its number, and nothing is loaded here.
+Called by whoever publishes: locally the supervisor, on a cluster the operator. A number is given once, never reused,
+the same digest keeps its number, and nothing is loaded here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Who belongs to the ring: a state machine from attendance events to views (COLLECTIVE.md §Membership).
 
-The coordinator feeds it what its streams say and asks `decide` what follows; the events change facts only, every decision
-is made in `decide`, so it can be asked as often as one likes. It knows no gRPC, no process and no clock: `now` is an
-argument, in seconds of one monotonic clock. Modelled on torchft's quorum (decide from facts, with a reason).
+The coordinator feeds it what its streams say and asks `decide` what follows; the events change facts only, every
+decision is made in `decide`, so it can be asked as often as one likes. It knows no gRPC, no process and no clock:
+`now` is an argument, in seconds of one monotonic clock. Modelled on torchft's quorum (decide from facts, with a
+reason).
 """
 
 from __future__ import annotations
@@ -264,7 +265,7 @@ class Membership:
         return None if since is None else since + self.wanted.stall_seconds
 
     def _blame_hanging(self, now: float) -> None:
-        """Blames who does not follow: not into the view that others have joined, else not into the op that others wait in.
+        """Blames who does not follow: into the view that others have joined, else into the op that others wait in.
 
         Where all have entered the same op nobody can be told apart: all reconnect, and who hangs does not come along.
         """

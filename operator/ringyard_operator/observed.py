@@ -1,7 +1,7 @@
 """What is true in the world, sorted before anything is decided: the facts that `plan` reads.
 
-`kube.observe` and `local.observe` gather them; `plan`, `restart` and `membership` read them. Nothing here knows whether a
-worker is a Pod or a process. Times are Unix seconds, durations are seconds.
+`kube.observe` and `local.observe` gather them; `plan`, `restart` and `membership` read them. Nothing here knows
+whether a worker is a Pod or a process. Times are Unix seconds, durations are seconds.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class MemberSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class HangSeen:
-    """A training process that makes no progress while the others wait, or that is frozen: to be killed and counted once."""
+    """A process that makes no progress while the others wait, or that is frozen: to be killed and counted once."""
 
     uid: str
     index: int

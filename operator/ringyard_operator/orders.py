@@ -1,8 +1,9 @@
 """What the coordinator answers an agent: exits are gathered, the first failure of a view is told from its consequences.
 
-The coordinator's servicer feeds it with reports and with the orders of the plan; `scripts` decides when a `command` gang
-starts together. Pure: `now` is an argument (seconds of one monotonic clock, `wall` is Unix time and only recorded). What a
-failure costs is not decided here but in `restart`. An answer is level-triggered: a report that is repeated gets the same.
+The coordinator's servicer feeds it with reports and with the orders of the plan; `scripts` decides when a `command`
+gang starts together. Pure: `now` is an argument (seconds of one monotonic clock, `wall` is Unix time and only
+recorded). What a failure costs is not decided here but in `restart`. An answer is level-triggered: a report that is
+repeated gets the same.
 """
 
 from __future__ import annotations
@@ -170,6 +171,10 @@ class Agents:
     def kill(self, process: tuple[str, int]) -> None:
         """Ends a process that is no culprit: its gang starts anew."""
         self._killed.setdefault(process, False)
+
+    def is_killed(self, process: tuple[str, int]) -> bool:
+        """Whether a process is to be killed, for a hang or for its gang."""
+        return process in self._killed
 
     def had_incident(self, view: int) -> bool:
         """Whether the first failure of a view (gang) has been told to the plan."""

@@ -1,8 +1,8 @@
 """When the processes of a `command` job start together, and with which environment.
 
-A script's collective is its own, so it cannot lose or gain a member: whenever one fails, or another number of workers is
-wanted, the whole gang is started anew with a new rendezvous. Asked by the coordinator's servicer with each report. Pure:
-the free port comes as a function, time as an argument. It does not judge exits (`orders`, `restart`).
+A script's collective is its own, so it cannot lose or gain a member: whenever one fails, or another number of workers
+is wanted, the whole gang is started anew with a new rendezvous. Asked by the coordinator's servicer with each report.
+Pure: the free port comes as a function, time as an argument. It does not judge exits (`orders`, `restart`).
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class Scripts:
         if self._first_report_at is None:
             self._first_report_at = now
         self.advance(wanted, now)
+        if report.running and self._agents.is_killed(report.process):
+            return Answer(verb="KILL", process_attempt=report.process_attempt, reason="its gang starts anew")
         if answer.verb != "CONTINUE" or report.running or self.gang is None:
             return answer
         member = self.gang.members.get(report.index)

@@ -1,4 +1,4 @@
-"""What agents are answered: starts, restarts after the plan's word, kills, the end; and what was the cause of an end."""
+"""What agents are answered: starts, restarts after the plan's word, kills, the end; and what caused an end."""
 
 from __future__ import annotations
 

@@ -75,7 +75,8 @@ def _hangs(group: Group, now: float) -> tuple[HangSeen, ...]:
         sentence = ""
         silent = uid not in attending and now - group.agents.heard_at[uid] >= max(stall, AGENT_SILENT_SECONDS)
         if silent:
-            sentence = f"worker {report.index} and its agent have not been heard of for {now - group.agents.heard_at[uid]:.0f} s"
+            heard = now - group.agents.heard_at[uid]
+            sentence = f"worker {report.index} and its agent have not been heard of for {heard:.0f} s"
         elif report.running and blamed is not None:
             sentence = blamed.reason
         elif report.running and gone is not None and now - gone[1] >= stall:

@@ -1,7 +1,7 @@
 """The coordinator's life: starts the gRPC server, takes wishes and orders of the plan, says what is seen.
 
-Made by the local supervisor (and later by the operator's Lease holder), one a job. All methods belong on the event loop.
-It knows nothing of processes, pods or manifests.
+Made by the local supervisor (and later by the operator's Lease holder), one a job. All methods belong on the event
+loop. It knows nothing of processes, pods or manifests.
 """
 
 from __future__ import annotations
@@ -106,8 +106,9 @@ class Coordinator:
     ) -> None:
         """What the plan wants of the group; call it with every plan, an unchanged wish costs nothing.
 
-        `indices`: worker indices that may be members (default 0 … replicas-1). `incarnations`: newest (uid, attempt) of each
-        index; older ones are sent away. `hosts`: where a script's rendezvous is reachable, by index (default 127.0.0.1).
+        `indices`: worker indices that may be members (default 0 … replicas-1). `incarnations`: newest (uid, attempt)
+        of each index; older ones are sent away. `hosts`: where a script's rendezvous is reachable, by index (default
+        127.0.0.1).
         """
         self._group.agents.incarnations = dict(incarnations or {})
         self._group.scripts.hosts = dict(hosts or {})

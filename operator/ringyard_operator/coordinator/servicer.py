@@ -1,7 +1,7 @@
 """The two calls of coordinator.v1, over streams: who may speak, what was said, what has to be told.
 
-Made by `server.Coordinator` only. It feeds `Group` with events and sends each member what it ought to know; a stream that
-ends, for whatever reason, is a lost member. It decides nothing but who may speak.
+Made by `server.Coordinator` only. It feeds `Group` with events and sends each member what it ought to know; a stream
+that ends, for whatever reason, is a lost member. It decides nothing but who may speak.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ class Servicer(rpc.CoordinatorServicer):
         if not messages.PROTOCOLS.intersection(hello.protocols):
             return _protocol_sentence(list(hello.protocols))
         if hello.last_epoch.term > self._group.term:
-            return f"this coordinator has term {self._group.term}, the member has seen {hello.last_epoch.term}: ask the newer"
+            seen = hello.last_epoch.term
+            return f"this coordinator has term {self._group.term}, the member has seen {seen}: ask the newer one"
         return ""
 
 
