@@ -20,6 +20,7 @@ from ringyard_trainer.protos import collective_pb2 as pb
 KEY = "ringyard-key"
 EPOCH = "ringyard-epoch"
 SENDER = "ringyard-sender"
+ACCEPTED = "ringyard-accepted"  # in the answer's initial metadata
 
 # A frozen or vanished peer is noticed by keepalive after KEEPALIVE + TIMEOUT; a killed one at once, by its socket.
 KEEPALIVE_MS = 1000
@@ -59,10 +60,10 @@ class GrpcLinks:
         for peer in self._peers.values():
             if not self._session.is_open:
                 peer.call.cancel()
-            peer.call.initial_metadata()
-            peer.accepted = peer.call.is_active()
+            # A refusal has initial metadata too, and its status comes a moment later: only the word itself says yes.
+            peer.accepted = ACCEPTED in dict(peer.call.initial_metadata() or ())
             if not peer.accepted:
-                self._done(peer.rank, peer.call)
+                self._done(peer.rank, peer.call)  # waits for the status
             self._session.check()
 
     def send(self, rank: int, message: bytes) -> None:

@@ -18,7 +18,7 @@ import grpc
 
 from ringyard_trainer.collective import tuning
 from ringyard_trainer.collective.daemon_pool import DaemonPool
-from ringyard_trainer.collective.grpc_links import CHANNEL_OPTIONS, EPOCH, KEY, SENDER, GrpcLinks
+from ringyard_trainer.collective.grpc_links import ACCEPTED, CHANNEL_OPTIONS, EPOCH, KEY, SENDER, GrpcLinks
 from ringyard_trainer.collective.session import Session
 from ringyard_trainer.collective.view import Epoch, View
 from ringyard_trainer.protos import collective_pb2 as pb
@@ -89,7 +89,7 @@ class GrpcTransport:
     def _stream(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> pb.StreamEnd:
         sender, epoch = _claim(context)
         session = self._enter(sender, epoch, context)
-        context.send_initial_metadata(())
+        context.send_initial_metadata(((ACCEPTED, "1"),))
         try:
             for message in requests:
                 session.deliver(sender, message)
