@@ -87,7 +87,7 @@ def _tensors(
     name: str, file: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], kind: str
 ) -> dict[str, torch.Tensor]:
     config = _json(name, file, members, f"data/{kind}/model_{kind}_config.json")
-    storages: dict[str, bytearray] = {}  # several tensors may share one file: tied weights stay tied
+    storages: dict[str, torch.Tensor] = {}  # as bytes; several tensors may share one file: tied weights stay tied
     tensors: dict[str, torch.Tensor] = {}
     try:
         for tensor, payload in config["config"].items():
@@ -95,14 +95,19 @@ def _tensors(
                 raise ArtifactError(f"{name}: {kind} '{tensor}' is stored as a pickle, which is never loaded")
             member = f"data/{kind}/{payload['path_name']}"
             if member not in storages:
-                storages[member] = bytearray(file.read(members[member]))
+                storages[member] = _storage(file.read(members[member]))
             tensors[tensor] = _tensor(storages[member], payload["tensor_meta"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ArtifactError(f"{name}: the table of {kind} is broken: {error!r}") from None
     return tensors
 
 
-def _tensor(storage: bytearray, meta: Mapping[str, Any]) -> torch.Tensor:
+def _storage(data: bytes) -> torch.Tensor:
+    """The bytes in memory that torch has aligned: vector code takes other paths on other alignments."""
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8).clone() if data else torch.empty(0, dtype=torch.uint8)
+
+
+def _tensor(storage: torch.Tensor, meta: Mapping[str, Any]) -> torch.Tensor:
     """A strided view of the stored bytes; `ValueError` if it would reach beyond them."""
     dtype = SCALAR_TYPES[meta["dtype"]]
     sizes = [int(size["as_int"]) for size in meta["sizes"]]
@@ -113,6 +118,7 @@ def _tensor(storage: bytearray, meta: Mapping[str, Any]) -> torch.Tensor:
     if 0 in sizes:
         return torch.empty(sizes, dtype=dtype)
     last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
-    if (last + 1) * dtype.itemsize > len(storage):
+    if (last + 1) * dtype.itemsize > storage.numel():
         raise ValueError("a tensor reaches beyond its file")
-    return torch.frombuffer(storage, dtype=dtype).as_strided(sizes, strides, offset)
+    whole = storage.numel() // dtype.itemsize * dtype.itemsize
+    return storage[:whole].view(dtype).as_strided(sizes, strides, offset)

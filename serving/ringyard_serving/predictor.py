@@ -1,7 +1,7 @@
 """A verified artifact made callable: raw features in, predictions out, as its manifest signs for.
 
-Replays the preprocessing that training fitted, runs the exported program, spells class labels. The loader builds one per
-version and calls `warm_up` before the version is ready; the servicer calls it in a compute thread. It knows no gRPC, no
+Replays the preprocessing that training fitted, runs the exported program, spells class labels. The loader builds one
+per version and calls `warm_up` before it is ready; the servicer calls it in a compute thread. It knows no gRPC, no
 versions and no weights. Importing it imports torch, so that is done in the loader's thread.
 """
 

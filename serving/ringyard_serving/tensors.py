@@ -65,7 +65,7 @@ def decode_raw(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> Ar
         return np.asarray(bits.view("<f4").reshape(shape))
     if datatype == "BOOL":
         return (np.frombuffer(raw, "u1") != 0).reshape(shape)
-    return np.frombuffer(raw, NUMPY[datatype]).reshape(shape)
+    return np.asarray(np.frombuffer(raw, NUMPY[datatype]).reshape(shape))
 
 
 def decode_typed(name: str, datatype: str, shape: Sequence[int], contents: Mapping[str, Sequence[Any]]) -> Array:
