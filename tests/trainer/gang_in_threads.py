@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from ringyard_api.loading import load_job
 from ringyard_trainer.collective.gang import Gang
 from ringyard_trainer.collective.memory import MemoryNetwork, MemoryTransport
@@ -60,7 +59,7 @@ class Member(threading.Thread):
     def run(self) -> None:
         try:
             Loop(self.fit, self.gang, WorkerMetrics()).run()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the test looks at it
             self.ended = error
             if not isinstance(error, Outcome):
                 self.gang.close()

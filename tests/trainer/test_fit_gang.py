@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gang_in_threads import MANIFEST, Gangs, Member, train
-
 from ringyard_trainer import checkpoint
 from ringyard_trainer.collective.gang import Gang
 from ringyard_trainer.collective.outcomes import Fenced, Finished, Terminated

@@ -1,7 +1,8 @@
 """The loss curve of a run in bounded memory.
 
 Called by `loop` (each step) and `summary` (the report). Keeps every `stride`-th step; when full, the stride doubles.
-Every member computes the same curve, and a newcomer takes it over with the training state. It knows no metric but the loss.
+Every member computes the same curve, and a newcomer takes it over with the training state. It knows no other
+metric.
 """
 
 from __future__ import annotations

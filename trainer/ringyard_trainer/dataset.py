@@ -158,18 +158,13 @@ def _preprocess(
     train = {name: column[parts.train] for name, column in columns.items()}
     try:
         pipeline = preprocess.fit(spec.preprocess, train)
-        whole = pipeline.apply(_matrix(columns))
+        whole = pipeline.apply_columns(columns)
     except ValueError as error:
         raise BadInput(_PREPROCESS, str(error)) from error
     if not np.isfinite(whole).all():
         row, column = (int(place[0]) for place in np.nonzero(~np.isfinite(whole)))
         raise BadInput(_FEATURES, f"row {row + 1} is not finite after preprocessing (column {column + 1})")
     return pipeline, whole
-
-
-def _matrix(columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    text = any(column.dtype == object for column in columns.values())
-    return np.stack([column.astype(object) if text else column for column in columns.values()], axis=1)
 
 
 def _refuse_raw(spec: DataSpec, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -206,7 +201,8 @@ def _covered(spec: DataSpec, step_name: str, columns: Mapping[str, NDArray[Any]]
 def _missing(column: NDArray[Any]) -> NDArray[np.bool_]:
     if column.dtype == object:
         return np.array([value is None for value in column], dtype=np.bool_)
-    return np.isnan(column)
+    missing: NDArray[np.bool_] = np.isnan(column)
+    return missing
 
 
 def _example(column: NDArray[Any]) -> str:

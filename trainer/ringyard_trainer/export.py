@@ -2,7 +2,8 @@
 
 Called by `finish`. The program takes the preprocessed features as float32 (batch, columns) and gives what a client
 sees: `probabilities` and `label` of a classification, `prediction` of a regression. `label` is the class itself where
-classes are whole numbers, and its number in `labels` where they are text: the server puts the text in. Weights lie in
+classes are whole numbers, and its number in `labels` where they are text (the signature then says BYTES, and the server
+puts the text in). Weights lie in
 the program as raw bytes; no member of the archive is a pickle. It knows no server.
 """
 

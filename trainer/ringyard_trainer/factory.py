@@ -74,7 +74,7 @@ def find(factory: str, code_path: str | None) -> Callable[..., Any]:
         raise BadInput(_FACTORY, f"importing {module_name} raised {_told(error)}") from error
     if not callable(found):
         raise BadInput(_FACTORY, f"{factory} is not callable")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _filled(function: Callable[..., Any], args: Mapping[str, Any], known: Mapping[str, int]) -> dict[str, Any]:
@@ -112,7 +112,9 @@ def try_out(model: nn.Module, rows: torch.Tensor, width: int | None, targets_sha
         raise BadInput("spec.model", f"does not take rows of {features} features: {_told(error)}") from error
     finally:
         model.train(training)
-    shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+    if not isinstance(out, torch.Tensor):
+        raise BadInput("spec.model", f"gives a {type(out).__name__} where one tensor is wanted")
+    shape = tuple(out.shape)
     if width is None:
         if shape != targets_shape and shape != (*targets_shape[:1],):
             raise BadInput(

@@ -7,6 +7,8 @@ and a result that stands is only handed in once more (TRAININGJOB.md §A job's e
 from __future__ import annotations
 
 import copy
+import hashlib
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,7 +70,7 @@ def _finish(fit: Fit, gang: Gang) -> str | None:
     if gang.pending:
         return None
     model_dir = fit.run_dir / "model"
-    manifest = artifact.to_json(_manifest(fit, verdict, program)).encode()
+    manifest = _manifest(fit, verdict, program).to_json().encode()
     export.store(model_dir, {artifact.PROGRAM: program, artifact.MODEL_JSON: manifest})
     facts = _facts(fit, verdict, seconds=time.monotonic() - begun)
     facts["model"] = {"uri": model_dir.absolute().as_uri(), "digest": artifact.digest(manifest)}
@@ -86,14 +88,15 @@ def judge(fit: Fit, model: torch.nn.Module) -> Verdict:
         samples = fit.data.parts.test if part == "test" else fit.data.parts.validation
         found = dict(evaluate.metrics(fit, evaluate.sums(fit, model, samples)))
         wanted = {*spec.metrics, "loss", *(each.metric for each in spec.gate)} if spec.metrics else set(found)
-        found = {name: value for name, value in found.items() if name in wanted}
+        # what is not finite is no JSON, and no gate lets a missing metric pass
+        found = {name: value for name, value in found.items() if name in wanted and math.isfinite(value)}
     return Verdict(metrics=found, part=part, gate=gate.judge(spec.gate, found) if spec.gate else None)
 
 
 def _best(fit: Fit) -> torch.nn.Module:
     """A copy of the model as it is to be served: with early stopping the best one seen, else the last."""
     model = copy.deepcopy(fit.state.model)
-    if fit.spec.fit is not None and fit.spec.fit.early_stopping is not None and fit.state.best:
+    if fit.how.early_stopping is not None and fit.state.best:
         model.load_state_dict(fit.state.best)
     return model.eval()
 
@@ -103,13 +106,12 @@ def _model_step(fit: Fit) -> int:
 
 
 def _facts(fit: Fit, verdict: Verdict, *, seconds: float) -> dict[str, Any]:
-    early = fit.spec.fit.early_stopping if fit.spec.fit is not None else None
     return {
         "metrics": dict(verdict.metrics),
         "gate": loading.to_object(verdict.gate) if verdict.gate is not None else None,
         "step": fit.state.step,
         "epochs": len(fit.state.history),
-        "stoppedEarly": stopping.stopped(fit.state.watch, early) and fit.state.step < fit.total_steps,
+        "stoppedEarly": stopping.stopped(fit.state.watch, fit.how.early_stopping) and fit.state.step < fit.total_steps,
         "seconds": round(seconds, 3),
     }
 
@@ -120,22 +122,25 @@ def _manifest(fit: Fit, verdict: Verdict, program: bytes) -> artifact.ModelManif
     if data.classes:
         text = isinstance(data.labels[0], str)
         outputs = (
-            artifact.TensorSpec(name="probabilities", datatype="FP32", shape=(-1, data.classes)),
-            artifact.TensorSpec(name="label", datatype="BYTES" if text else "INT64", shape=(-1,)),
+            artifact.TensorSpec(name=artifact.PROBABILITIES, datatype="FP32", shape=(-1, data.classes)),
+            artifact.TensorSpec(name=artifact.LABEL, datatype="BYTES" if text else "INT64", shape=(-1,)),
         )
     else:
-        outputs = (artifact.TensorSpec(name="prediction", datatype="FP32", shape=(-1, data.targets.shape[1])),)
-    raw = artifact.TensorSpec(name="input", datatype="BYTES" if data.text else "FP32", shape=(-1, len(data.features)))
+        outputs = (artifact.TensorSpec(name=artifact.PREDICTION, datatype="FP32", shape=(-1, data.targets.shape[1])),)
+    raw = artifact.TensorSpec(
+        name=artifact.INPUT, datatype="BYTES" if data.text else "FP32", shape=(-1, len(data.features))
+    )
     return artifact.ModelManifest(
         name=spec.serve.endpoint if spec.serve is not None else fit.job,
         format="torch.export",
         inputs=(raw,),
         outputs=outputs,
-        labels=data.labels,
-        preprocessing=data.pipeline.to_json(),
+        labels=_names(data.labels),
+        features=data.features,
+        preprocessing=data.pipeline.to_json() if data.pipeline.steps else None,
         metrics=dict(verdict.metrics),
         gate=loading.to_object(verdict.gate) if verdict.gate is not None else None,
-        files={artifact.PROGRAM: artifact.sha256(program)},
+        files={artifact.PROGRAM: hashlib.sha256(program).hexdigest()},
         data_digest=data.digest,
         code_digest=export.code_digest(spec.code.path if spec.code is not None else None),
         versions=export.versions(),
@@ -143,3 +148,8 @@ def _manifest(fit: Fit, verdict: Verdict, program: bytes) -> artifact.ModelManif
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         step=_model_step(fit),
     )
+
+
+def _names(labels: tuple[int | str, ...]) -> tuple[str, ...]:
+    """Empty where the classes are 0, 1, 2 … anyway."""
+    return () if labels == tuple(range(len(labels))) else tuple(map(str, labels))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from ringyard_api.trainingjob import TrainingJob, TrainingJobSpec
+from ringyard_api.trainingjob import FitSpec, TrainingJob, TrainingJobSpec
 
 from ringyard_trainer import dataset, factory, loss, optimizer
 from ringyard_trainer.dataset import Dataset
@@ -27,6 +27,7 @@ class Fit:
     """What stays the same through a run, and `state`, which does not.
 
     Attributes:
+        how: `spec.fit`.
         run_dir: `<storage>/<job>-<uid8>`: checkpoints, report, model and result.json go below it.
         loss: its name in the manifest.
         width: of the model's output: logits, or predicted values.
@@ -35,6 +36,7 @@ class Fit:
 
     job: str
     spec: TrainingJobSpec
+    how: FitSpec
     run_dir: Path
     data: Dataset
     loss: str
@@ -73,6 +75,7 @@ def prepare(job: TrainingJob, run_dir: Path) -> Fit:
     return Fit(
         job=job.metadata.name,
         spec=spec,
+        how=spec.fit,
         run_dir=run_dir,
         data=data,
         loss=spec.fit.loss,

@@ -1,8 +1,8 @@
 """The training loop: from view to view, from step to step, to the end.
 
 Called by `__main__` and, over the in-memory transport, by tests. It reads straight down: agree on the state, then step,
-validate, checkpoint; on a lost member begin the present step anew in the next view (COLLECTIVE.md §Losing no step). What
-a step is, `step` knows; what happens after the last one, `finish`.
+validate, checkpoint; on a lost member begin the present step anew in the next view (COLLECTIVE.md §Losing no step).
+What a step is, `step` knows; what happens after the last one, `finish`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Loop:
         fit = self._fit
         if self._validation_due():
             return False
-        return fit.state.step >= fit.total_steps or stopping.stopped(fit.state.watch, fit.spec.fit.early_stopping)
+        return fit.state.step >= fit.total_steps or stopping.stopped(fit.state.watch, fit.how.early_stopping)
 
     def _validation_due(self) -> bool:
         """An epoch is complete and not closed yet."""
@@ -128,7 +128,7 @@ class Loop:
         fit.state.history.append(entry)
         fit.state.epoch_loss = 0.0
         fit.state.validated = True
-        early = fit.spec.fit.early_stopping
+        early = fit.how.early_stopping
         if early is not None and early.metric in entry:
             fit.state.watch = stopping.look(fit.state.watch, early, entry[early.metric], fit.state.step)
             if fit.state.watch.worse == 0:
@@ -162,9 +162,11 @@ class Loop:
             checkpoint.write(fit.checkpoints, name, fit.state.step, state.to_bytes(fit.state), fit.spec.checkpoint.keep)
         except OSError as error:
             self._metrics.checkpoints.labels("failed").inc()
-            self._note(
-                f"checkpoint {name} could not be written ({error.strerror}): the older ones stand, free some space"
+            sentence = (
+                f"checkpoint {name} could not be written ({error.strerror}): older ones stand, free some space"
             )
+            say(sentence)
+            self._gang.report(note=sentence)
         else:
             self._metrics.checkpoints.labels("written").inc()
 

@@ -18,17 +18,13 @@ class WorkerMetrics:
     """Counters and gauges of one training process."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.steps = Counter("ringyard_worker_steps", "Optimizer steps that this process took part in.", **self._here)
-        self.samples = Counter("ringyard_worker_samples", "Samples that this process itself computed.", **self._here)
-        self.loss = Gauge("ringyard_worker_loss", "Loss of the last global batch.", **self._here)
-        self.rate = Gauge("ringyard_worker_group_samples_per_second", "Samples a second of the group.", **self._here)
-        self.members = Gauge("ringyard_worker_view_members", "Members of the present view.", **self._here)
-        self.checkpoints = Counter("ringyard_worker_checkpoints", "Checkpoints written.", ["outcome"], **self._here)
-
-    @property
-    def _here(self) -> dict[str, CollectorRegistry]:
-        return {"registry": self.registry}
+        self.registry = here = CollectorRegistry()
+        self.steps = Counter("ringyard_worker_steps", "Optimizer steps that this process took part in.", registry=here)
+        self.samples = Counter("ringyard_worker_samples", "Samples that this process itself computed.", registry=here)
+        self.loss = Gauge("ringyard_worker_loss", "Loss of the last global batch.", registry=here)
+        self.rate = Gauge("ringyard_worker_group_samples_per_second", "Samples a second of the group.", registry=here)
+        self.members = Gauge("ringyard_worker_view_members", "Members of the present view.", registry=here)
+        self.checkpoints = Counter("ringyard_worker_checkpoints", "Checkpoints written.", ["outcome"], registry=here)
 
     def watch(self, read: Callable[[], Iterator[Reading]]) -> None:
         """Adds counters that somebody else keeps (the engine's), read at each scrape."""

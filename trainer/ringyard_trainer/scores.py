@@ -2,7 +2,8 @@
 
 Called by `evaluate`. Classification: accuracy, and precision, recall, f1 averaged over classes (macro; a class that was
 never predicted has precision 0, as scikit-learn's `zero_division=0`; classes that occur neither in labels nor in
-predictions are left out). Regression: mse, mae, r2 (1 − SSE/SST, averaged over outputs). `loss` in both. It knows no torch.
+predictions are left out). Regression: mse, mae, r2 (1 − SSE/SST, averaged over outputs). `loss` in both.
+It knows no torch.
 """
 
 from __future__ import annotations

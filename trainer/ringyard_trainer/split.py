@@ -40,10 +40,8 @@ def split(labels: NDArray[Any], *, validation: float, test: float, seed: int, st
     """
     generator = np.random.default_rng(seed)
     groups = _classes(labels, validation, test) if stratify else [np.arange(len(labels))]
-    cuts: tuple[list[Indices], list[Indices], list[Indices]] = ([], [], [])
-    for part, members in zip(cuts, _apportion(groups, validation, test, generator), strict=True):
-        part.extend(members)
-    in_validation, in_test, in_train = (np.sort(np.concatenate(part)) for part in cuts)
+    cuts = _apportion(groups, validation, test, generator)
+    in_validation, in_test, in_train = (np.sort(np.concatenate(cut)) for cut in cuts)
     for name, fraction, part in (("validation", validation, in_validation), ("test", test, in_test)):
         if fraction > 0 and not len(part):
             raise BadInput(

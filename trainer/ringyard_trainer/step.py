@@ -23,7 +23,7 @@ def compute(fit: Fit, rank: int, size: int, *, pending: bool) -> None:
     mine = torch.from_numpy(fit.data.parts.train[batch[share(len(batch), rank, size)]])
     fit.gradients.clear()
     if len(mine):
-        torch.manual_seed(_seed(fit.spec.fit.seed, fit.state.step, rank))  # dropout: a redone step repeats itself
+        torch.manual_seed(_seed(fit.how.seed, fit.state.step, rank))  # dropout: a redone step repeats itself
         out = fit.state.model(fit.data.inputs[mine])
         loss = loss_sum(fit.loss, out, fit.data.targets[mine]) / len(batch)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -38,7 +38,7 @@ def update(fit: Fit) -> float:
     Raises:
         NotFinite: the loss is nan or infinite. It was summed before, so all members raise alike.
     """
-    loss, state, spec = fit.gradients.loss, fit.state, fit.spec.fit
+    loss, state, spec = fit.gradients.loss, fit.state, fit.how
     if not math.isfinite(loss):
         raise NotFinite(
             f"the loss became {loss} at step {state.step + 1}: "
