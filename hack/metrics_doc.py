@@ -21,8 +21,8 @@ TARGET = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
 OPENING = """# Metrics
 
 Made by `hack/metrics_doc.py` from the code (`make generate`); a test and `make verify` hold the two together. Names and
-labels stay; new ones are only added. Each process serves its own at `/metrics`; `ringyard run --metrics-port P` opens the
-supervisor's, workers and servers take free ports.
+labels stay; new ones are only added. Each process serves its own at `/metrics`; `ringyard run --metrics-port P`
+opens the supervisor's, workers and servers take free ports.
 """
 SERVICES = (
     ("Supervisor", "One process a job: what `ringyard run` is in the foreground, or what `--detach` leaves behind."),
