@@ -5,12 +5,11 @@ Called by `supervisor` once a loop. It decides nothing: every judgement on these
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ringyard_api.artifact import MODEL_JSON
+from ringyard_api.artifact import MODEL_JSON, digest
 from ringyard_api.launch import EXIT_TERMINATED
 from ringyard_api.trainingjob import TrainingJob
 
@@ -94,7 +93,7 @@ def _script_result(model: Path) -> Mapping[str, Any]:
     manifest = model / MODEL_JSON
     try:
         data = disk.read_json(manifest)
-        digest = hashlib.sha256(manifest.read_bytes()).hexdigest() if data is not None else ""
+        name = digest(manifest.read_bytes()) if data is not None else ""
     except (StateUnusable, OSError):
         data = None
     if data is None:
@@ -103,5 +102,5 @@ def _script_result(model: Path) -> Mapping[str, Any]:
     return {
         "metrics": metrics if isinstance(metrics, dict) else {},
         "gate": None,
-        "model": {"uri": model.resolve().as_uri(), "digest": f"sha256:{digest}"},
+        "model": {"uri": model.resolve().as_uri(), "digest": name},
     }
