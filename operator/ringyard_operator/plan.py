@@ -54,7 +54,7 @@ def plan(job: TrainingJob, observed: Observed, now: float) -> Plan:
     pause = patience.look(status.restarts, observed, job.spec, now)
     if pause.until is not None:
         return _pausing(job, observed, replace(status, restarts=pause.restarts), pause, now)
-    return _running(job, observed, status, judged, _earliest(deadline, pause.wake_at), now)
+    return _running(job, observed, status, judged, pause.wake_at, now)
 
 
 def is_finished(status: JobStatus) -> bool:
@@ -102,7 +102,7 @@ def _running(
         status,
         [*judged.orders, *roster.actions],
         [*claims, _claim(ConditionType.SUSPENDED, "False", Reason.RESUMED, "the job is not suspended")],
-        wake_at=_earliest(clock, roster.wake_at),
+        wake_at=_earliest(clock, roster.wake_at, _deadline(job, status)),
         now=now,
     )
 
