@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import numpy as np
@@ -90,7 +90,7 @@ class Client:
         self._channel = grpc.insecure_channel(address, options=options)
         self._stub = GRPCInferenceServiceStub(self._channel)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

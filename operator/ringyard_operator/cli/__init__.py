@@ -113,7 +113,7 @@ def _call(words: list[str], trouble: Trouble) -> int:
         return Exit.INTERRUPTED
     except BrokenPipeError:
         return Exit.DONE  # whoever read our output has had enough: `ringyard logs NAME | head`
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  the boundary: whatever it is, the user gets one sentence
         message, code = _explained(error)
         trouble.say(message, error)
         return code

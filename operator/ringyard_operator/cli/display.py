@@ -42,12 +42,13 @@ class News:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[str, str]] = {}
-        self._last = ""
+        self._said: set[str] = set()  # since the last news that was more than the summary's
 
     def of(self, status: JobStatus | None) -> list[str]:
-        """The lines that are new. What stopped to hold is news while the job goes on; no sentence is said twice."""
+        """The lines that are new. What stopped to hold is news while the job goes on. A job that turns to and fro
+        between
+        training and evaluating says each once, until something else happens."""
         lines: list[str] = []
-        said = {self._last}
         conditions = status.conditions if status else ()
         over = any(each.type == "Succeeded" and each.status != "Unknown" for each in conditions)
         for condition in conditions:
@@ -56,9 +57,10 @@ class News:
             summary = condition.type == "Succeeded"
             if before == now or (condition.status == "False" and not summary and (over or before[0] != "True")):
                 continue
-            if condition.message and condition.message not in said:
-                said.add(condition.message)
-                self._last = condition.message
+            if condition.message and condition.message not in self._said:
+                if not summary:
+                    self._said.clear()
+                self._said.add(condition.message)
                 lines.append(f"{_title(condition.type, condition.status, condition.reason)}: {condition.message}")
         return lines
 
@@ -106,15 +108,15 @@ class PlainDisplay:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._news, self._clock = News(), clock
-        self._said, self._next = "", 0.0
+        self._step, self._next = 0, 0.0
 
     def update(self, job: TrainingJob, group: GroupSeen | None) -> None:
         for sentence in self._news.of(job.status):
             self.say(sentence)
-        line = progress_line(job, group)
-        if line and line != self._said and self._clock() >= self._next and not describe.finished(job):
-            self._said, self._next = line, self._clock() + SECONDS_BETWEEN_LINES
-            self.say(line)
+        step, _ = steps(job, group)
+        if step != self._step and self._clock() >= self._next and not describe.finished(job):
+            self._step, self._next = step, self._clock() + SECONDS_BETWEEN_LINES
+            self.say(progress_line(job, group))
 
     def say(self, sentence: str) -> None:
         click.echo(sentence)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringyard_operator.cli.exits import BadInput, CommandError, Exit, NoSuch, Unavailable
+from ringyard_operator.cli.exits import BadInput, CommandError, Exit, Unavailable
 from ringyard_operator.cli.options import endpoint_folder, endpoint_name, examples, output_format, shared, state
 from ringyard_operator.cli.output import emit, listing, table
 
@@ -106,7 +106,7 @@ def predict(name: str, source: str, version: str, timeout: float, output: str | 
         with Client(url, timeout=timeout) as client:
             answer = client.predict(name, rows, version=version, features=_features(served, version))
     except PredictionError as error:
-        raise _translated(error, served) from error
+        raise _translated(error) from error
     _print_answer(answer, output)
 
 
@@ -141,13 +141,10 @@ def _features(served: ModelEndpoint, version: str) -> Sequence[str] | None:
     return None
 
 
-def _translated(error: PredictionError, served: ModelEndpoint) -> CommandError:
+def _translated(error: PredictionError) -> CommandError:
     from ringyard_operator.predict import Fault
 
-    known = ", ".join(str(each.version) for each in served.spec.versions)
-    if error.fault is Fault.UNKNOWN:
-        return NoSuch(f"{error}; versions of the endpoint: {known or 'none'}")
-    codes = {Fault.ROWS: Exit.BAD_INPUT, Fault.TIMEOUT: Exit.TIMED_OUT}
+    codes = {Fault.ROWS: Exit.BAD_INPUT, Fault.UNKNOWN: Exit.NO_SUCH, Fault.TIMEOUT: Exit.TIMED_OUT}
     return CommandError(str(error), codes.get(error.fault, Exit.JOB_FAILED))
 
 
