@@ -18,7 +18,7 @@ from ringyard_api import preprocess
 from ringyard_api.artifact import PROGRAM, ModelManifest
 
 from ringyard_serving.archive import read_archive
-from ringyard_serving.errors import ArtifactError
+from ringyard_serving.errors import ArtifactError, Refusal, Situation
 from ringyard_serving.program import Program
 from ringyard_serving.signature import Tensor
 from ringyard_serving.tensors import NUMPY
@@ -37,19 +37,30 @@ class Predictor:
         self.inputs = _tensors(manifest.inputs)
         self.outputs = _tensors(manifest.outputs)
         self.platform = manifest.format
-        self._labels = tuple(manifest.labels or ())
+        self._labels = manifest.labels
+        if manifest.format != "torch.export":
+            raise ArtifactError(
+                f"model.json: format {manifest.format} has no program to run; export it with torch.export"
+            )
         self._program = Program(read_archive(folder / PROGRAM))
-        self._pipeline = preprocess.Pipeline.from_json(manifest.preprocessing) if manifest.preprocessing else None
+        self._pipeline = _pipeline(manifest)
         self._check()
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs by name for inputs by name, [batch, …] each. What the model raises comes through."""
         arrays = [inputs[tensor.name] for tensor in self.inputs]
         if self._pipeline is not None:
-            arrays = [self._pipeline.apply(np.asarray(arrays[0], dtype=np.float64))]
+            arrays = [self._prepared(self._pipeline, arrays[0])]
         with torch.inference_mode():
             results = self._program(*(_torch(a, i.dtype) for a, i in zip(arrays, self._program.inputs, strict=True)))
         return {t.name: self._spell(t, r.numpy()) for t, r in zip(self.outputs, results, strict=True)}
+
+    def _prepared(self, pipeline: preprocess.Pipeline, raw: Array) -> Array:
+        """Raw features as the program takes them; values that cannot be prepared are the caller's fault."""
+        try:
+            return pipeline.apply(raw)
+        except preprocess.PreprocessError as error:
+            raise Refusal(Situation.BAD_REQUEST, f"input '{self.inputs[0].name}': {error}") from None
 
     def warm_up(self) -> None:
         """Runs zeros through until first-call costs are paid; `ArtifactError` if the answers are not as signed."""
@@ -78,13 +89,12 @@ class Predictor:
                 raise ArtifactError(f"model.json: signs {signed} {kind}, the program has {held}")
         if self._pipeline is not None and len(self.inputs) != 1:
             raise ArtifactError(f"model.json: preprocessing needs exactly one input, the model has {len(self.inputs)}")
-        for tensor in (*self.inputs, *self.outputs):
-            if tensor.datatype not in NUMPY and (tensor.datatype != "BYTES" or tensor in self.inputs):
-                raise ArtifactError(f"model.json: '{tensor.name}' has datatype {tensor.datatype}, which is not served")
+        for tensor in self.inputs:
+            if tensor.datatype == "BYTES" and self._pipeline is None:
+                raise ArtifactError(f"model.json: input '{tensor.name}' is BYTES, but there is no preprocessing")
+        for tensor in self.outputs:
             if tensor.datatype == "BYTES" and not self._labels:
                 raise ArtifactError(f"model.json: output '{tensor.name}' is BYTES, but there are no labels")
-            if not tensor.shape:
-                raise ArtifactError(f"model.json: '{tensor.name}' has no batch dimension")
 
     def _spell(self, tensor: Tensor, array: Array) -> Array:
         """Class numbers become their labels where the manifest signs for text."""
@@ -93,6 +103,13 @@ class Predictor:
         spelt = np.empty(array.shape, dtype=object)
         spelt.reshape(-1)[:] = [str(self._labels[int(number)]).encode() for number in array.reshape(-1)]
         return spelt
+
+
+def _pipeline(manifest: ModelManifest) -> preprocess.Pipeline | None:
+    try:
+        return None if manifest.preprocessing is None else preprocess.Pipeline.from_json(manifest.preprocessing)
+    except ValueError as error:
+        raise ArtifactError(f"model.json: preprocessing: {error}") from None
 
 
 def first_line(error: BaseException) -> str:
@@ -112,4 +129,6 @@ def _torch(array: Array, dtype: torch.dtype) -> torch.Tensor:
 
 def _zeros(tensor: Tensor, rows: int) -> Array:
     sizes = [rows if place == 0 else max(size, 1) for place, size in enumerate(tensor.shape)]
-    return np.zeros(sizes, dtype=NUMPY[tensor.datatype])
+    if tensor.datatype == "BYTES":
+        return np.full(sizes, b"0", dtype=object)
+    return np.zeros(sizes, dtype=NUMPY.get(tensor.datatype, NUMPY["FP32"]))

@@ -85,8 +85,8 @@ def _manifest(folder: Path, found: str, digest: str) -> ModelManifest:
         raise ArtifactError(f"{MODEL_JSON}: digest mismatch: wanted {digest}, found {found}")
     try:
         return ModelManifest.from_json((folder / MODEL_JSON).read_text(encoding="utf-8"))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{MODEL_JSON}: {error}") from None
+    except ValueError as error:
+        raise ArtifactError(str(error)) from None
 
 
 def _plain(name: str) -> str:

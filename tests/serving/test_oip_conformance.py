@@ -163,7 +163,8 @@ def datatype(name: str) -> Callable[[pb.ModelInferRequest], None]:
 
 
 def outputs(*names: str) -> Callable[[pb.ModelInferRequest], None]:
-    return lambda request: request.outputs.extend([{"name": name} for name in names])  # type: ignore[list-item]
+    wanted = [pb.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in names]
+    return lambda request: request.outputs.extend(wanted)
 
 
 WRONG: Mapping[str, tuple[Callable[[pb.ModelInferRequest], Any], grpc.StatusCode, str]] = {
