@@ -26,7 +26,22 @@ LABEL: Final = "label"
 PREDICTION: Final = "prediction"
 
 Format = Literal["torch.export", "safetensors"]
-Datatype = Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64", "BYTES"]
+Datatype = Literal[
+    "BOOL",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "FP16",
+    "BF16",
+    "FP32",
+    "FP64",
+    "BYTES",
+]
 
 
 class ArtifactError(ValueError):

@@ -122,7 +122,8 @@ class Decoder:
         if is_union(kind):
             if not isinstance(plain, bool) and isinstance(plain, get_args(kind)) and _finite(plain):
                 return plain
-            return self.wrong(path, f"must be a text or a number, got {shown(plain)}")
+            remedy = ": write it in quotes" if isinstance(plain, float) else ""
+            return self.wrong(path, f"must be a text or an integer, got {shown(plain)}{remedy}")
         return self._scalar(kind, about.bounds, plain, path)
 
     def _list(self, item: Any, about: About, plain: Any, path: str) -> Any:

@@ -28,7 +28,7 @@ __all__ = [
     "to_object",
 ]
 
-_KINDS: dict[str, type[TrainingJob] | type[ModelEndpoint]] = {
+_KINDS: dict[str, type[TrainingJob | ModelEndpoint]] = {
     "TrainingJob": TrainingJob,
     "ModelEndpoint": ModelEndpoint,
 }

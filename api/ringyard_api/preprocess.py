@@ -1,7 +1,7 @@
 """Preprocessing: fitted on the train part, stored with the model as JSON, replayed on every request. NumPy only.
 
 The trainer fits and applies it, the server applies it: the same code, so that both see the same numbers. It knows no
-file, no split and no label. Arithmetic is in float64; one-hot values are compared in float32, as a request carries them.
+file, no split and no label. Arithmetic is in float64; one-hot values are compared in float32, as requests carry them.
 """
 
 from __future__ import annotations
@@ -278,6 +278,9 @@ def _fit_one_hot(
 _FITS = {"standardize": _fit_standardize, "impute": _fit_impute, "oneHot": _fit_one_hot}
 
 
+_MISSING = (None, "", b"")  # BYTES tensors have no null: an empty text stands for it
+
+
 def _numeric(column: NDArray[Any]) -> bool:
     return column.dtype.kind in "biuf"
 
@@ -295,9 +298,9 @@ def _coded(column: NDArray[Any], name: str, texts: Sequence[str] | None) -> Matr
     if _numeric(column):
         return column.astype(np.float64)
     try:
-        return np.array([np.nan if value is None else float(value) for value in column.tolist()], dtype=np.float64)
+        return np.array([np.nan if value in _MISSING else float(value) for value in column.tolist()], dtype=np.float64)
     except (TypeError, ValueError):
-        value = next(value for value in column.tolist() if value is not None and not _is_number(value))
+        value = next(value for value in column.tolist() if value not in _MISSING and not _is_number(value))
         raise PreprocessError(
             name, f"column {name!r} holds {value!r}, which is no number: add a oneHot step for it, or leave it out"
         ) from None

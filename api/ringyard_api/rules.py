@@ -153,6 +153,16 @@ TRAININGJOB_RULES: Final[tuple[Rule, ...]] = (
         reads=("fit.earlyStopping", "data"),
     ),
     Rule(
+        owner="spec",
+        holds=lambda spec: (
+            spec.data is None or spec.fit is None or not spec.data.split.stratify or spec.fit.loss == "crossEntropy"
+        ),
+        cel="!has(self.data) || !has(self.fit) || !self.data.split.stratify || self.fit.loss == 'crossEntropy'",
+        says="needs classes, and fit.loss mse has none: set it to false",
+        at="data.split.stratify",
+        reads=("data.split.stratify", "fit.loss"),
+    ),
+    Rule(
         owner="spec.workers",
         holds=lambda workers: workers.min_replicas <= workers.replicas,
         cel="self.minReplicas <= self.replicas",
@@ -212,12 +222,36 @@ TRAININGJOB_RULES: Final[tuple[Rule, ...]] = (
         reads=("momentum", "name"),
     ),
     Rule(
+        owner="spec.fit.optimizer",
+        holds=lambda optimizer: optimizer.name != "sgd" or optimizer.betas == (0.9, 0.999),
+        cel="self.name != 'sgd' || self.betas == [0.9, 0.999]",
+        says="has no effect with sgd: leave it out, or use adam or adamw",
+        at="betas",
+        reads=("betas", "name"),
+    ),
+    Rule(
         owner="spec.fit.schedule",
         holds=lambda schedule: (schedule.name == "step") == (schedule.step_size is not None),
         cel="(self.name == 'step') == has(self.stepSize)",
         says="must be given with schedule step, and with no other",
         at="stepSize",
         reads=("name", "stepSize"),
+    ),
+    Rule(
+        owner="spec.fit.schedule",
+        holds=lambda schedule: schedule.name == "step" or schedule.gamma == 0.1,
+        cel="self.name == 'step' || self.gamma == 0.1",
+        says="has an effect with schedule step only: leave it out, or use step",
+        at="gamma",
+        reads=("name", "gamma"),
+    ),
+    Rule(
+        owner="spec.fit.schedule",
+        holds=lambda schedule: schedule.name == "cosine" or schedule.min_lr == 0,
+        cel="self.name == 'cosine' || self.minLr == 0.0",
+        says="has an effect with schedule cosine only: leave it out, or use cosine",
+        at="minLr",
+        reads=("name", "minLr"),
     ),
     Rule(
         owner="spec.evaluate.gate[]",

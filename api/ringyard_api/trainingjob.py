@@ -17,6 +17,7 @@ Metric = Literal["loss", "accuracy", "precision", "recall", "f1", "mse", "mae", 
 WatchedMetric = Literal[
     "val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1", "val_mse", "val_mae", "val_r2"
 ]
+ColumnName = Annotated[str, About("Name of a column.", Bounds(shortest=1, longest=128))]
 _FRACTION = Bounds(at_least=0, below=1)
 _NOT_NEGATIVE = Bounds(at_least=0)
 _URI = Bounds(shortest=1, longest=4096)
@@ -41,10 +42,8 @@ class ObjectMeta:
 class ResourcesSpec:
     """Kubernetes resources of one worker, by resource name."""
 
-    limits: Annotated[Mapping[str, str | int | float], About("Most that a worker gets.")] = field(default_factory=dict)
-    requests: Annotated[Mapping[str, str | int | float], About("Least that a worker needs.")] = field(
-        default_factory=dict
-    )
+    limits: Annotated[Mapping[str, str | int], About("Most that a worker gets.")] = field(default_factory=dict)
+    requests: Annotated[Mapping[str, str | int], About("Least that a worker needs.")] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +102,16 @@ class SplitSpec:
 class StandardizeArgs:
     """Subtract the mean, divide by the standard deviation."""
 
-    columns: Annotated[tuple[str, ...], About("Columns; absent: all that are numbers.", Bounds(longest=4096))] = ()
+    columns: Annotated[
+        tuple[ColumnName, ...], About("Columns; absent: all that are numbers.", Bounds(longest=512))
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class OneHotArgs:
     """Replace a column by one for each of its values; an unknown value later gives zeros."""
 
-    columns: Annotated[tuple[str, ...], About("Columns.", Bounds(shortest=1, longest=4096))]
+    columns: Annotated[tuple[ColumnName, ...], About("Columns.", Bounds(shortest=1, longest=512))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,9 @@ class ImputeArgs:
 
     strategy: Annotated[Literal["mean", "median", "constant"], About("What is filled in.")] = "mean"
     value: Annotated[float, About("What is filled in; constant only.")] = 0.0
-    columns: Annotated[tuple[str, ...], About("Columns; absent: all that are numbers.", Bounds(longest=4096))] = ()
+    columns: Annotated[
+        tuple[ColumnName, ...], About("Columns; absent: all that are numbers.", Bounds(longest=512))
+    ] = ()
 
 
 PREPROCESS_STEPS: Final[Mapping[str, type[Any]]] = {
@@ -148,15 +151,21 @@ class DataSpec:
 
     uri: Annotated[str, About("sklearn://NAME, file:///PATH or a path relative to the manifest.", _URI)]
     features: Annotated[
-        tuple[str, ...], About("Columns to learn from; absent: all but the label.", Bounds(longest=4096), unique=True)
+        tuple[ColumnName, ...],
+        About("Columns to learn from; absent: all but the label.", Bounds(longest=4096), unique=True),
     ] = ()
     label: Annotated[str | None, About("Column to predict; absent: the label that sklearn:// sets have.", TEXT)] = None
     split: Annotated[SplitSpec, About("How samples are parted.")] = SplitSpec()
     preprocess: Annotated[
         tuple[PreprocessStep, ...],
-        About("Steps in order, fitted on the train part, saved with the model and replayed when serving."),
+        About(
+            "Steps in order, fitted on the train part, saved with the model and replayed when serving.",
+            Bounds(longest=16),
+        ),
     ] = ()
-    augment: Annotated[tuple[Mapping[str, Any], ...], About("Random changes of the training samples, in order.")] = ()
+    augment: Annotated[
+        tuple[Mapping[str, Any], ...], About("Random changes of the training samples, in order.", Bounds(longest=16))
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,7 +376,9 @@ class TrainingJobSpec:
     storage: Annotated[StorageSpec | None, About("Where runs are kept; local default: the state folder.")] = None
     checkpoint: Annotated[CheckpointSpec, About("When the state is saved.")] = CheckpointSpec()
     evaluate: Annotated[EvaluateSpec, About("What the trained model is measured by.")] = EvaluateSpec()
-    compress: Annotated[tuple[Mapping[str, Any], ...], About("Ordered steps that shrink the model, each gated.")] = ()
+    compress: Annotated[
+        tuple[Mapping[str, Any], ...], About("Ordered steps that shrink the model, each gated.", Bounds(longest=16))
+    ] = ()
     serve: Annotated[ServeSpec | None, About("Where the model is served; absent: not.", mutable=True)] = None
     run_policy: Annotated[RunPolicySpec, About("How the run goes: failures, time, what is left.")] = RunPolicySpec()
 

@@ -30,7 +30,7 @@ def rule_problems(manifest: TrainingJob | ModelEndpoint, unsound: Sequence[str] 
             if not _blind(path, rule, unsound) and not rule.holds(owner):
                 found.append(Problem(path=below(path, rule.at) if rule.at else path, message=rule.says))
     if isinstance(manifest, TrainingJob):
-        found += [*_environment(manifest.spec.workers.template), *_preprocess_columns(manifest.spec)]
+        found += [*_environment(manifest.spec.workers.template), *_preprocess(manifest.spec)]
     return tuple(found)
 
 
@@ -89,10 +89,13 @@ def _entries(env: Any, path: str) -> Iterator[Problem]:
             yield Problem(path=f"{path}[{at}].value", message="must be a text: write it in quotes")
 
 
-def _preprocess_columns(spec: TrainingJobSpec) -> Iterator[Problem]:
+def _preprocess(spec: TrainingJobSpec) -> Iterator[Problem]:
     if spec.data is None:
         return
     for at, step in enumerate(spec.data.preprocess):
+        if step.name == "impute" and step.args["strategy"] != "constant" and step.args["value"]:
+            path = f"spec.data.preprocess[{at}].impute.value"
+            yield Problem(path=path, message="has an effect with strategy constant only: leave it out, or use constant")
         for column in step.args.get("columns", ()):
             path = f"spec.data.preprocess[{at}].{step.name}.columns"
             if column == spec.data.label:

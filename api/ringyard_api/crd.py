@@ -1,0 +1,147 @@
+"""The two CustomResourceDefinitions as plain data: schema, rules in CEL, printer columns, subresources.
+
+`hack/generate.py` writes them into the chart. Everything in them comes from the types and from `rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ringyard_api.about import API_VERSION, NAME_PATTERN, NAME_RULE
+from ringyard_api.jobstatus import JobStatus
+from ringyard_api.modelendpoint import ModelEndpointSpec, ModelEndpointStatus
+from ringyard_api.rules import MODELENDPOINT_RULES, TRAININGJOB_RULES, Rule
+from ringyard_api.schema import object_schema
+from ringyard_api.trainingjob import TrainingJobSpec
+from ringyard_api.validation import IMMUTABLE_SAYS, immutable_paths
+
+_GROUP, _VERSION = API_VERSION.split("/")
+_NAME_CEL = f"size(self.metadata.name) <= 63 && self.metadata.name.matches('{NAME_PATTERN}')"
+
+
+def trainingjobs() -> dict[str, Any]:
+    """The CRD of TrainingJob."""
+    spec = object_schema(TrainingJobSpec, defaults=True)
+    _put_rules(spec, TRAININGJOB_RULES)
+    _validations(spec).extend(_unchanged(path) for path in immutable_paths())
+    return _definition(
+        names={
+            "plural": "trainingjobs",
+            "singular": "trainingjob",
+            "kind": "TrainingJob",
+            "listKind": "TrainingJobList",
+            "shortNames": ["tj"],
+            "categories": ["ringyard"],
+        },
+        says="TrainingJob is one training run: a gang of workers, a gate, and a model that is served.",
+        spec=spec,
+        status=object_schema(JobStatus, defaults=False),
+        columns=[
+            _column("State", "string", '.status.conditions[?(@.type=="Succeeded")].reason'),
+            _column("Workers", "string", ".status.workers.summary"),
+            _column("Step", "integer", ".status.step"),
+            _column("Progress", "string", ".status.progress"),
+            _column("Loss", "number", ".status.loss"),
+            _column("Endpoint", "string", ".status.endpoint.name"),
+            _column("ETA", "number", ".status.etaSeconds", wide=True),
+            _column("Restarts", "integer", ".status.restarts.counted", wide=True),
+            _column("Age", "date", ".metadata.creationTimestamp"),
+        ],
+        scale=(".spec.workers.replicas", ".status.workers.live", ".status.selector"),
+    )
+
+
+def modelendpoints() -> dict[str, Any]:
+    """The CRD of ModelEndpoint."""
+    spec = object_schema(ModelEndpointSpec, defaults=True)
+    _put_rules(spec, MODELENDPOINT_RULES)
+    return _definition(
+        names={
+            "plural": "modelendpoints",
+            "singular": "modelendpoint",
+            "kind": "ModelEndpoint",
+            "listKind": "ModelEndpointList",
+            "shortNames": ["mep"],
+            "categories": ["ringyard"],
+        },
+        says="ModelEndpoint is what serves: versions of a model behind one address.",
+        spec=spec,
+        status=object_schema(ModelEndpointStatus, defaults=False),
+        columns=[
+            _column("State", "string", '.status.conditions[?(@.type=="Available")].reason'),
+            _column("Version", "integer", ".spec.lastVersion"),
+            _column("Servers", "integer", ".status.replicas"),
+            _column("URL", "string", ".status.url"),
+            _column("Age", "date", ".metadata.creationTimestamp"),
+        ],
+        scale=(".spec.replicas", ".status.replicas", ".status.selector"),
+    )
+
+
+def _definition(
+    *,
+    names: dict[str, Any],
+    says: str,
+    spec: dict[str, Any],
+    status: dict[str, Any],
+    columns: Sequence[dict[str, Any]],
+    scale: tuple[str, str, str],
+) -> dict[str, Any]:
+    root = {
+        "description": says,
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": {"description": "What is wanted.", **spec},
+            "status": {"description": "What was observed and decided.", **status},
+        },
+        "x-kubernetes-validations": [{"rule": _NAME_CEL, "message": f"metadata.name: {NAME_RULE}"}],
+    }
+    version = {
+        "name": _VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": root},
+        "additionalPrinterColumns": list(columns),
+        "subresources": {
+            "status": {},
+            "scale": dict(zip(("specReplicasPath", "statusReplicasPath", "labelSelectorPath"), scale, strict=True)),
+        },
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{names['plural']}.{_GROUP}"},
+        "spec": {"group": _GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+
+
+def _column(name: str, kind: str, path: str, *, wide: bool = False) -> dict[str, Any]:
+    column: dict[str, Any] = {"name": name, "type": kind, "jsonPath": path}
+    return {**column, "priority": 1} if wide else column
+
+
+def _put_rules(spec: dict[str, Any], rules: Sequence[Rule]) -> None:
+    for rule in rules:
+        owner = spec
+        for step in rule.owner.split(".")[1:]:
+            owner = owner["properties"][step.removesuffix("[]")]
+            owner = owner["items"] if step.endswith("[]") else owner
+        path = rule.owner.replace("[]", "") + (f".{rule.at}" if rule.at else "")
+        _validations(owner).append({"rule": rule.cel, "message": f"{path}: {rule.says}"})
+
+
+def _validations(schema: dict[str, Any]) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = schema.setdefault("x-kubernetes-validations", [])
+    return found
+
+
+def _unchanged(path: str) -> dict[str, str]:
+    """A transition rule on the spec: rules on the field itself are skipped where it appears or goes."""
+    name = path.removeprefix("spec.")
+    rule = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
+    return {"rule": rule, "message": f"{path}: {IMMUTABLE_SAYS}"}
