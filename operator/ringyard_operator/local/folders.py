@@ -228,14 +228,18 @@ def _named(folder: Path) -> list[str]:
 
 
 def _remove(path: Path, keep: str | None) -> None:
-    """The spec first: from then on there is no such thing, however this ends."""
-    with disk.refusals("write", path):
+    """The spec first: from then on there is no such thing, however this ends. The lock last: somebody may wait for it.
+    What is gone already was removed by another who does the same.
+    """
+    with disk.refusals("write", path), contextlib.suppress(FileNotFoundError):
         (path / "spec.json").unlink(missing_ok=True)
-        for entry in path.iterdir():
+        for entry in sorted(path.iterdir(), key=lambda entry: entry.name == "lock"):
             if entry.name == keep:
                 continue
             if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
+                shutil.rmtree(entry, ignore_errors=True)  # its server may still be taking its copies away
+                if entry.exists():
+                    shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)
         if not any(path.iterdir()):
