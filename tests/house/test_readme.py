@@ -1,4 +1,4 @@
-"""What README says, runs: its manifest loads, its tour is run from the first command to the last, its links lead somewhere."""
+"""What README says, runs: its manifest loads, its tour runs from first command to last, its links lead somewhere."""
 
 from __future__ import annotations
 
