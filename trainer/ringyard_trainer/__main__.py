@@ -25,14 +25,13 @@ if TYPE_CHECKING:
 
 _EXIT_INTERNAL = 1
 _EXIT_OUT_OF_MEMORY = 137  # as if the kernel had struck: counted, tried again
-_NO_MEMORY = ("can't allocate memory", "not enough memory")
 
 
 def main() -> int:
     """Runs one training process; the exit code of `ringyard_api.launch`. A user's own SystemExit passes through."""
     signal.signal(signal.SIGTERM, _go)  # while loading there is nothing to leave
     from ringyard_trainer.collective.outcomes import Fenced, Finished, Terminated
-    from ringyard_trainer.errors import TrainerError
+    from ringyard_trainer.errors import TrainerError, out_of_memory
 
     try:
         _train(WorkerLaunch.from_environment(os.environ))
@@ -43,7 +42,7 @@ def main() -> int:
     except TrainerError as error:
         return _told(error, error.exit_code)
     except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, it ends in one sentence
-        if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
+        if out_of_memory(error):
             return _told(error, _EXIT_OUT_OF_MEMORY, "out of memory: ")
         return _told(error, _EXIT_INTERNAL, f"{type(error).__name__}: ")
     return launch.EXIT_RESULT_STANDS

@@ -33,3 +33,9 @@ class NotFinite(TrainerError):
 
 class StorageFailed(TrainerError):
     """The run's folder takes no more (disk full, quota, permission) where going on would lose the result."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that the machine had no memory left: nobody's fault, and worth another try."""
+    words = ("can't allocate memory", "not enough memory", "Unable to allocate")
+    return isinstance(error, MemoryError) or any(each in str(error) for each in words)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ringyard_trainer import models
-from ringyard_trainer.errors import BadInput
+from ringyard_trainer.errors import BadInput, out_of_memory
 
 PRESETS: Mapping[str, Callable[..., nn.Module]] = {"linear": models.linear, "mlp": models.mlp, "cnn": models.cnn}
 _FACTORY = "spec.model.factory"
@@ -42,6 +42,8 @@ def make(factory: str, args: Mapping[str, Any], code_path: str | None, known: Ma
     except BadInput:
         raise
     except Exception as error:
+        if out_of_memory(error):
+            raise
         place = _ARGS if isinstance(error, TypeError) else _FACTORY
         raise BadInput(place, f"{factory} raised {_told(error)}") from error
     if not isinstance(made, nn.Module):
@@ -108,6 +110,8 @@ def try_out(model: nn.Module, rows: torch.Tensor, width: int | None, targets_sha
         with torch.no_grad():
             out = model(rows)
     except Exception as error:
+        if out_of_memory(error):
+            raise
         features = rows.shape[1]
         raise BadInput("spec.model", f"does not take rows of {features} features: {_told(error)}") from error
     finally:
