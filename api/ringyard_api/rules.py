@@ -94,31 +94,30 @@ TRAININGJOB_RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         owner="spec",
-        holds=lambda spec: not spec.command or (spec.data is None and spec.fit is None),
-        cel=f"!{_HAS_COMMAND} || (!has(self.data) && !has(self.fit))",
+        holds=lambda spec: spec.model is not None or not spec.command or (spec.data is None and spec.fit is None),
+        cel=f"has(self.model) || !{_HAS_COMMAND} || (!has(self.data) && !has(self.fit))",
         says="data and fit have no effect with command: leave them out, your script has its own",
-        reads=("command", "data", "fit"),
-    ),
-    Rule(
-        owner="spec",
-        holds=lambda spec: not spec.command or not (spec.evaluate.metrics or spec.evaluate.gate),
-        cel=f"!{_HAS_COMMAND} || !has(self.evaluate) || (!has(self.evaluate.metrics) && !has(self.evaluate.gate))",
-        says="has no effect with command: leave it out, only a declared fit (model) is evaluated",
-        at="evaluate",
-        reads=("command", "evaluate"),
+        reads=("model", "command", "data", "fit"),
     ),
     Rule(
         owner="spec",
         holds=lambda spec: (
-            not spec.evaluate.gate
-            or spec.model is None
-            or (spec.data is not None and (spec.data.split.test > 0 or spec.data.split.validation > 0))
+            spec.model is not None or not spec.command or not (spec.evaluate.metrics or spec.evaluate.gate)
         ),
-        cel=f"{_NO_GATE} || !has(self.model) || (has(self.data) && has(self.data.split) && "
-        "(self.data.split.test > 0.0 || self.data.split.validation > 0.0))",
+        cel=f"has(self.model) || !{_HAS_COMMAND} || !has(self.evaluate) || (!has(self.evaluate.metrics) && !has(self.evaluate.gate))",
+        says="has no effect with command: leave it out, only a declared fit (model) is evaluated",
+        at="evaluate",
+        reads=("model", "command", "evaluate"),
+    ),
+    Rule(
+        owner="spec",
+        holds=lambda spec: (
+            not spec.evaluate.gate or spec.data is None or spec.data.split.test > 0 or spec.data.split.validation > 0
+        ),
+        cel=f"{_NO_GATE} || !has(self.data) || self.data.split.test > 0.0 || self.data.split.validation > 0.0",
         says="a gate needs samples that were not trained on: set data.split.test, or data.split.validation",
         at="evaluate.gate",
-        reads=("evaluate.gate", "model", "data"),
+        reads=("evaluate.gate", "data.split"),
     ),
     Rule(
         owner="spec",
@@ -146,11 +145,11 @@ TRAININGJOB_RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         owner="spec",
-        holds=lambda spec: _watched(spec) is None or (spec.data is not None and spec.data.split.validation > 0),
-        cel=f"{_NO_STOPPING} || (has(self.data) && has(self.data.split) && self.data.split.validation > 0.0)",
+        holds=lambda spec: _watched(spec) is None or spec.data is None or spec.data.split.validation > 0,
+        cel=f"{_NO_STOPPING} || !has(self.data) || self.data.split.validation > 0.0",
         says="early stopping watches the validation part: set data.split.validation, for example 0.1",
         at="fit.earlyStopping",
-        reads=("fit.earlyStopping", "data"),
+        reads=("fit.earlyStopping", "data.split"),
     ),
     Rule(
         owner="spec",

@@ -1,5 +1,7 @@
 """A manifest that is wrong is refused with one sentence for each thing that is wrong, all at once, with its place."""
 
+# A row of a table is one line.
+# ruff: noqa: E501
 from __future__ import annotations
 
 import copy
@@ -156,7 +158,7 @@ def test_two_documents_where_one_is_wanted_are_refused_and_two_manifests_are_wel
 
 def test_problems_of_several_documents_say_which() -> None:
     text = f"{to_yaml(GOOD)}---\n{to_yaml(changed(GOOD, 'spec.workers.replicas', 0))}"
-    with pytest.raises(ManifestError, match="document 2: spec.workers.replicas"):
+    with pytest.raises(ManifestError, match=r"document 2: spec\.workers\.replicas"):
         load_manifests(text)
 
 

@@ -1,5 +1,7 @@
 """Rules between fields: what does not go together is refused, what may not change is named, nothing is silently ignored."""
 
+# A row of a table is one line.
+# ruff: noqa: E501
 from __future__ import annotations
 
 from typing import Any
