@@ -175,7 +175,7 @@ class Membership:
 
     def _decide_regathered(self, candidates: list[Attendee], returning: list[Attendee], now: float) -> float | None:
         newest = max(a.arrival.last_epoch or (0, 0) for a in returning)
-        back = [a for a in returning if a.arrival.last_epoch == newest]
+        back = [a for a in self.attendees.values() if a.arrival.last_epoch == newest]  # who leaves has come back too
         size = max(a.arrival.last_size for a in back) or self.wanted.replicas
         until = min(a.joined_at for a in back) + REGATHER_SECONDS
         if len(back) < size and now < until:

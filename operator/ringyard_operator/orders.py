@@ -19,7 +19,7 @@ from ringyard_operator.observed import ExitSeen
 SETTLE_SECONDS = 0.3  # exits of one view that come within it are compared: the cause first, its consequences after
 SCRIPT_SETTLE_SECONDS = 3.0  # a script learns of a dead peer before we do, and may die of it first
 SILENT_SECONDS = 2.5  # an agent reports every second
-FINISH_SECONDS = 10.0  # for a process to end by itself once the result stands
+FINISH_SECONDS = 20.0  # for a process to end by itself once the result stands
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ def claims(job: TrainingJob, observed: Observed, status: JobStatus, delayed: Map
     in_view = group is not None and group.epoch > 0 and ready > 0
     if not in_view:
         reason, sentence = _why_not(job, group, status, missing)
-    elif group is not None and group.phase in _PHASES:
+    elif group is not None and group.phase in _PHASES and (group.phase != "EVALUATING" or _all_steps_done(group)):
         reason, sentence = Reason.EVALUATING, _PHASES[group.phase]
     elif ready < desired:
         reason, sentence = Reason.DEGRADED, f"{ready} of {desired} workers train: {missing or 'the others join'}"
@@ -47,6 +47,11 @@ def claims(job: TrainingJob, observed: Observed, status: JobStatus, delayed: Map
         ),
         _claim(ConditionType.FAILED, "False", Reason.RUNNING, "the job has not failed"),
     ]
+
+
+def _all_steps_done(group: GroupSeen) -> bool:
+    """Only then is it the run that is evaluated; a look at the validation part between two epochs is training."""
+    return group.total_steps > 0 and group.step >= group.total_steps
 
 
 def _why_not(job: TrainingJob, group: GroupSeen | None, status: JobStatus, missing: str) -> tuple[Reason, str]:
