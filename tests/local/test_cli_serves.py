@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,10 +121,17 @@ def test_what_serves_is_listed_with_its_url(served: tuple[Line, list[str]]) -> N
 
 def test_without_serving_it_ends_after_the_gate_and_a_missed_gate_is_exit_1(tmp_path: Path) -> None:
     line = Line(tmp_path)
-    good = line.call("run", str(line.manifest), "--no-serve")
+    good = line.call("run", str(line.manifest), "--no-serve", "--set", "workers.replicas=1")
     assert (good.returncode, good.stderr) == (0, "")
     missed = line.call(
-        "run", str(line.manifest), "--name", "strict", "--set", "evaluate.gate[0]={metric: loss, atMost: -1}"
+        "run",
+        str(line.manifest),
+        "--name",
+        "strict",
+        "--set",
+        "evaluate.gate[0]={metric: loss, atMost: -1}",
+        "--set",
+        "workers.replicas=1",
     )
     assert missed.returncode == 1
     assert "loss" in missed.stderr and "-1" in missed.stderr
@@ -133,6 +141,14 @@ def test_without_serving_it_ends_after_the_gate_and_a_missed_gate_is_exit_1(tmp_
     }
     assert reasons["Failed"] == "GateNotReached"
     assert line.call("endpoints", "-o", "json").stdout.count('"name": "garden"') == 0
+
+
+def test_a_port_that_is_taken_is_said_before_the_training(tmp_path: Path) -> None:
+    line = Line(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        done = line.call("run", str(line.manifest), "--set", f"serve.port={port}")
+    assert (done.returncode, f"port {port}" in done.stderr) == (2, True)
 
 
 def test_an_endpoint_outlives_its_job_and_is_served_again_by_run(tmp_path: Path) -> None:

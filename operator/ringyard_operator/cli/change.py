@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import click
 
-from ringyard_operator.cli.exits import NoSuch, TimedOut
+from ringyard_operator.cli.exits import TimedOut
 from ringyard_operator.cli.options import examples, job_folder, job_name, shared, state
-
-if TYPE_CHECKING:
-    from ringyard_operator.local.folders import JobFolder
 
 POLL_SECONDS = 0.1
 
@@ -50,26 +46,15 @@ def stop(name: str, timeout: float) -> None:
     folder = job_folder(name)
     suspend(state(), name)
     deadline = time.monotonic() + timeout
-    while folder.holder() is not None and not _stopped(folder):
+    while folder.holder() is not None:  # its supervisor ends when the workers are gone, and `run` may follow at once
         if time.monotonic() >= deadline:
             raise TimedOut(f"job {name} still has workers after {timeout:g} s: see `ringyard status {name}`")
         time.sleep(POLL_SECONDS)
-    if folder.holder() is None:  # nobody follows the spec: what runs without a supervisor is ended here
-        with folder.lock():
-            stop_workers(folder)
+    with folder.lock():  # what runs without a supervisor is ended here
+        stop_workers(folder)
     status = folder.read().status
     at = f" at step {status.step}" if status and status.step else ""
     click.echo(f"job {name}: stopped{at}; `ringyard run` with its manifest goes on from there")
-
-
-def _stopped(folder: JobFolder) -> bool:
-    from ringyard_operator.cli.describe import holds
-    from ringyard_operator.local.processes import Workers
-
-    if not folder.exists():
-        raise NoSuch(f"job {folder.name!r} was deleted meanwhile")
-    alive = any(agent.alive for agent in Workers(folder).seen())
-    return holds(folder.read().status, "Suspended") and not alive
 
 
 @click.command(epilog=examples("ringyard delete digits"))
