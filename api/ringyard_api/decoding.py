@@ -52,9 +52,9 @@ def encode(value: Any) -> Any:
         return {str(name): encode(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [encode(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return str(value) if isinstance(value, str) else value  # a StrEnum's member as a text that any writer knows
 
 
 def _empty(plain: Any) -> bool:

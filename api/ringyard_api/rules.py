@@ -104,7 +104,8 @@ TRAININGJOB_RULES: Final[tuple[Rule, ...]] = (
         holds=lambda spec: (
             spec.model is not None or not spec.command or not (spec.evaluate.metrics or spec.evaluate.gate)
         ),
-        cel=f"has(self.model) || !{_HAS_COMMAND} || !has(self.evaluate) || (!has(self.evaluate.metrics) && !has(self.evaluate.gate))",
+        cel=f"has(self.model) || !{_HAS_COMMAND} || !has(self.evaluate) || "
+        "(!has(self.evaluate.metrics) && !has(self.evaluate.gate))",
         says="has no effect with command: leave it out, only a declared fit (model) is evaluated",
         at="evaluate",
         reads=("model", "command", "evaluate"),
