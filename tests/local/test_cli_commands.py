@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from ringyard_api.defaults import resolve
 from ringyard_api.jobstatus import Condition, JobStatus
 from ringyard_api.loading import load_job
 from ringyard_operator.cli import ringyard as root_command
+from ringyard_operator.cli.trouble import Trouble
 from ringyard_operator.local.folders import StateDir
 from ringyard_operator.local.submit import submit
 
@@ -76,7 +78,12 @@ def commands(group: click.Group = root_command, path: str = "ringyard") -> Itera
 @pytest.mark.parametrize(("path", "command"), [pytest.param(*each, id=each[0]) for each in commands()])
 def test_every_command_has_examples_and_stands_in_the_documentation(path: str, command: click.Command) -> None:
     text = command.get_help(click.Context(command, info_name=path))
-    assert f"Examples:\n    {path}" in text.replace('eval "$(', "")
+    examples = text.split("Examples:\n")[1].splitlines()
+    assert len(examples) >= 1
+    for example in examples:
+        assert path in example
+        words = shlex.split(example.split(path)[1].split("#")[0].split("|")[0].split(">")[0].replace(')"', ""))
+        command.make_context(path, words, obj=Trouble())  # raises where an option or an argument is none
     documented = next(line for line in DOCS.read_text().splitlines() if line.startswith(f"| `{path}"))
     for parameter in command.params:
         for option in parameter.opts if isinstance(parameter, click.Option) else ():

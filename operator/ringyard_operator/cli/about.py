@@ -22,7 +22,7 @@ def version_line() -> str:
     return f"ringyard {metadata.version('ringyard')} (Python {platform.python_version()})"
 
 
-@click.command(epilog=examples("ringyard version", "ringyard --version"))
+@click.command(epilog=examples("ringyard version"))
 @shared
 def version() -> None:
     """Print the version."""
