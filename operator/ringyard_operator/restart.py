@@ -22,6 +22,7 @@ from ringyard_operator.observed import ExitSeen, GoneBecause, HangSeen, WorkerPh
 WORKER = -1  # process attempt of an entry that speaks of the worker itself
 LEDGER_LENGTH = 200  # a job that ends more often keeps the newest
 _BACK_OFF_MAX = 60.0
+_KILLED = 137
 _SIGNALS = {1: "SIGHUP", 2: "SIGINT", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV"}
 
 
@@ -73,7 +74,7 @@ def judge_worker(worker: WorkerSeen, policy: RunPolicySpec) -> Verdict:
 
 
 def _judge_code(who: str, code: int, out_of_memory: bool, lines: Sequence[str], policy: RunPolicySpec) -> Verdict:
-    said = f": {lines[-1]}" if lines else ""
+    said = f": {lines[-1]}" if lines and code != _KILLED else ""  # who is killed has no say in it
     if out_of_memory:
         return Verdict(kind="counted", reason=f"{who}, out of memory")
     if code == EXIT_TERMINATED:

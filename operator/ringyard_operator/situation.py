@@ -12,7 +12,7 @@ from ringyard_api.reasons import ConditionType, Reason
 from ringyard_api.trainingjob import TrainingJob
 
 from ringyard_operator.conditions import Claim, Status
-from ringyard_operator.observed import GroupSeen, Observed, WorkerPhase
+from ringyard_operator.observed import GroupSeen, Observed, WorkerPhase, WorkerSeen
 from ringyard_operator.restart import WORKER
 
 _PHASES = {"EVALUATING": "the model is evaluated", "EXPORTING": "the model is exported", "FINISHED": "the run ends"}
@@ -86,8 +86,18 @@ def _missing(job: TrainingJob, observed: Observed, status: JobStatus, delayed: M
         elif worker.phase is WorkerPhase.TERMINATING:
             clauses.append(f"worker {index} is leaving")
         elif worker.phase is WorkerPhase.RUNNING:
-            clauses.append(f"worker {index} loads")
+            clauses.append(_loads(observed.group, status, worker))
     return clauses
+
+
+def _loads(group: GroupSeen | None, status: JobStatus, worker: WorkerSeen) -> str:
+    """A worker that runs and does not train: it loads, for the first time or after an end."""
+    lost = f"worker {worker.index} was lost"
+    if any(entry.uid == worker.uid for entry in status.restarts.ledger):
+        return f"{_last_words(status, worker.index)}, it loads again"
+    if group is not None and lost in group.view_reason:
+        return lost
+    return f"worker {worker.index} loads"
 
 
 def _last_words(status: JobStatus, index: int) -> str:
