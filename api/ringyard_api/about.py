@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 LONGEST_TEXT = 1024
+LONGEST_QUANTITY = 64
 MOST_ITEMS = 64
 API_VERSION: Final = "ringyard.dev/v1alpha1"
 
@@ -27,7 +28,7 @@ class Bounds:
         above: exclusive lower bound of a number.
         below: exclusive upper bound of a number.
         shortest: least length of a text or a list.
-        longest: greatest length of a text or a list.
+        longest: greatest length of a text, a list or a mapping.
         pattern: anchored regular expression of a text (the subset that RE2 and Python share).
         pattern_says: that pattern in words, to follow the field's path.
     """

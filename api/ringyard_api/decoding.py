@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
-from ringyard_api.about import LONGEST_TEXT, MOST_ITEMS, About, Bounds
+from ringyard_api.about import LONGEST_QUANTITY, LONGEST_TEXT, MOST_ITEMS, About, Bounds
 from ringyard_api.fields import FieldOf, fields_of, is_literal, is_union, item_of, unwrap, value_of
 from ringyard_api.problems import Problem
 from ringyard_api.trainingjob import PREPROCESS_STEPS, PreprocessStep
@@ -112,7 +112,7 @@ class Decoder:
         if item is not None:
             return self._list(item, about, plain, path)
         if value is not None:
-            return self._mapping(value, plain, path)
+            return self._mapping(value, about.bounds, plain, path)
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
             return self.instance(kind, plain, path)
         if is_literal(kind):
@@ -121,7 +121,8 @@ class Decoder:
             return plain if _finite(plain) else self.wrong(path, "must hold finite numbers only")
         if is_union(kind):
             if not isinstance(plain, bool) and isinstance(plain, get_args(kind)) and _finite(plain):
-                return plain
+                problem = _length(Bounds(), len(str(plain)), "characters", LONGEST_QUANTITY)
+                return self.wrong(path, problem) if problem else plain
             remedy = ": write it in quotes" if isinstance(plain, float) else ""
             return self.wrong(path, f"must be a text or an integer, got {shown(plain)}{remedy}")
         return self._scalar(kind, about.bounds, plain, path)
@@ -144,9 +145,11 @@ class Decoder:
                     return self.wrong(f"{path}[{at}].{name}", f"{shown(key)} stands there twice: keep one of them")
         return NOTHING if any(each is NOTHING for each in made) else tuple(made)
 
-    def _mapping(self, value: Any, plain: Any, path: str) -> Any:
+    def _mapping(self, value: Any, bounds: Bounds, plain: Any, path: str) -> Any:
         if not isinstance(plain, Mapping):
             return self.wrong(path, f"must be a mapping, got {shown(plain)}")
+        if bounds.longest is not None and len(plain) > bounds.longest:
+            return self.wrong(path, f"must have at most {bounds.longest} entries, got {len(plain)}")
         kind, about, _ = unwrap(value)
         made = {str(name): self._typed(kind, about, each, below(path, str(name))) for name, each in plain.items()}
         return NOTHING if any(each is NOTHING for each in made.values()) else made

@@ -79,11 +79,22 @@ def _load(documents: Sequence[Any], source: str) -> list[TrainingJob | ModelEndp
             )
             for each in wrong
         ]
-        if manifest is not None:
+        if manifest is not None and any(_same(manifest, other) for other in made):
+            message = f"{manifest.kind} {manifest.metadata.name} stands there twice: keep one of them"
+            problems.append(Problem(path=f"{prefix}metadata.name", message=message))
+        elif manifest is not None:
             made.append(manifest)
     if problems:
         raise ManifestError(problems, source)
     return made
+
+
+def _same(one: TrainingJob | ModelEndpoint, other: TrainingJob | ModelEndpoint) -> bool:
+    return (one.kind, one.metadata.namespace, one.metadata.name) == (
+        other.kind,
+        other.metadata.namespace,
+        other.metadata.name,
+    )
 
 
 def _one(document: Any) -> tuple[TrainingJob | ModelEndpoint | None, Sequence[Problem]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, get_args
 
-from ringyard_api.about import LONGEST_TEXT, MOST_ITEMS, About, Bounds
+from ringyard_api.about import LONGEST_QUANTITY, LONGEST_TEXT, MOST_ITEMS, About, Bounds
 from ringyard_api.decoding import encode
 from ringyard_api.fields import FieldOf, fields_of, is_literal, is_union, item_of, unwrap, value_of
 from ringyard_api.trainingjob import PREPROCESS_STEPS, PreprocessStep
@@ -57,13 +57,15 @@ def _value_schema(kind: Any, about: About, defaults: bool) -> dict[str, Any]:
         inner, of_value, _ = unwrap(value)
         if inner is Any:
             return {"type": "object", _FREE: True}
-        return {"type": "object", "additionalProperties": _value_schema(inner, of_value, defaults)}
+        schema = {"type": "object", "additionalProperties": _value_schema(inner, of_value, defaults)}
+        return schema if about.bounds.longest is None else {**schema, "maxProperties": about.bounds.longest}
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return object_schema(kind, defaults=defaults)
     if is_literal(kind):
         return {"type": "string", "enum": list(get_args(kind))}
     if is_union(kind):
-        return {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True}
+        either = [{"type": "integer"}, {"type": "string"}]
+        return {"anyOf": either, "x-kubernetes-int-or-string": True, "maxLength": LONGEST_QUANTITY}
     return _scalar(kind, about.bounds)
 
 

@@ -42,8 +42,12 @@ class ObjectMeta:
 class ResourcesSpec:
     """Kubernetes resources of one worker, by resource name."""
 
-    limits: Annotated[Mapping[str, str | int], About("Most that a worker gets.")] = field(default_factory=dict)
-    requests: Annotated[Mapping[str, str | int], About("Least that a worker needs.")] = field(default_factory=dict)
+    limits: Annotated[Mapping[str, str | int], About("Most that a worker gets.", Bounds(longest=32))] = field(
+        default_factory=dict
+    )
+    requests: Annotated[Mapping[str, str | int], About("Least that a worker needs.", Bounds(longest=32))] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,7 @@ ENDPOINT: dict[str, Any] = {
 FIELDS = [
     ("workers.replicas", 0), ("workers.replicas", "3"), ("workers.replicas", 10_001), ("workers.replcas", 3), ("workers.minReplicas", 0),
     ("workers.template", {"spec": {"anything": [1]}}), ("workers.resources", {"limits": {"nvidia.com/gpu": 1, "memory": "1Gi"}}),
-    ("workers.resources", {"limits": {"cpu": 0.5}}), ("model.factory", "mlp"), ("model.args", {"anything": {"at": "all"}}), ("model.args", []),
+    ("workers.resources", {"limits": {"cpu": 0.5}}), ("workers.resources", {"limits": {"cpu": "1" * 65}}), ("workers.resources", {"limits": {f"r{n}": 1 for n in range(33)}}), ("model.factory", "mlp"), ("model.args", {"anything": {"at": "all"}}), ("model.args", []),
     ("data.uri", ""), ("data.features", ["a", 1]), ("data.split.test", 1), ("data.split.test", -0.1), ("data.split.stratify", "yes"),
     ("data.preprocess", [{"impute": {"strategy": "mean"}}]), ("data.preprocess", [{"impute": {"strategy": "mode"}}]),
     ("data.preprocess", [{"standardize": {}, "oneHot": {"columns": ["a"]}}]), ("data.preprocess", [{}]), ("data.preprocess", [{"oneHot": {}}]),

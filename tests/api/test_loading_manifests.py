@@ -156,6 +156,11 @@ def test_two_documents_where_one_is_wanted_are_refused_and_two_manifests_are_wel
     assert [each.metadata.name for each in load_manifests(text)] == ["digits", "other"]
 
 
+def test_the_same_object_twice_in_a_file_is_refused() -> None:
+    with pytest.raises(ManifestError, match=r"document 2: metadata.name: TrainingJob digits stands there twice"):
+        load_manifests(f"{to_yaml(GOOD)}---\n{to_yaml(GOOD)}")
+
+
 def test_problems_of_several_documents_say_which() -> None:
     text = f"{to_yaml(GOOD)}---\n{to_yaml(changed(GOOD, 'spec.workers.replicas', 0))}"
     with pytest.raises(ManifestError, match=r"document 2: spec\.workers\.replicas"):
