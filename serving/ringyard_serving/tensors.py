@@ -64,8 +64,9 @@ def decode_raw(name: str, datatype: str, shape: Sequence[int], raw: bytes) -> Ar
         bits = np.frombuffer(raw, "<u2").astype("<u4") << 16
         return np.asarray(bits.view("<f4").reshape(shape))
     if datatype == "BOOL":
-        return (np.frombuffer(raw, "u1") != 0).reshape(shape)
-    return np.asarray(np.frombuffer(raw, NUMPY[datatype]).reshape(shape))
+        return np.asarray(np.frombuffer(raw, "u1") != 0).reshape(shape)
+    array: Array = np.frombuffer(raw, NUMPY[datatype])
+    return array.reshape(shape)
 
 
 def decode_typed(name: str, datatype: str, shape: Sequence[int], contents: Mapping[str, Sequence[Any]]) -> Array:

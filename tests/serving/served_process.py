@@ -63,8 +63,11 @@ class Served:
 
     def wait_for(self, version: str, phase: str) -> pb.State:
         for _ in range(int(ENOUGH_SECONDS / 0.05)):
-            if self.phase(version) == phase:
+            seen = self.phase(version)
+            if seen == phase:
                 return self.state()
+            if seen == "FAILED":
+                break
             time.sleep(0.05)
         raise AssertionError(f"version {version} is {self.phase(version)}, not {phase}: {self.log()}")
 

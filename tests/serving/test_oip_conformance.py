@@ -13,9 +13,11 @@ import pytest
 import served_models
 import torch
 import tritonclient.grpc as triton
+from ringyard_api import preprocess
 from ringyard_api.artifact import TensorSpec
 from ringyard_api.protos import inference_pb2 as pb
 from ringyard_api.protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from ringyard_api.trainingjob import PreprocessStep
 from served_process import Served, serving
 from tritonclient.utils import InferenceServerException
 
@@ -289,6 +291,22 @@ def test_every_datatype_makes_the_round_trip_through_a_model(tmp_path: Path) -> 
             result = client.infer(MODEL, [given(values[n], n, n.lower()) for n in reversed(names)])
             for name in names:
                 assert np.array_equal(result.as_numpy(f"{name.lower()}_out"), values[name])
+
+
+def test_preprocessing_is_replayed_on_raw_features(tmp_path: Path) -> None:
+    columns = {f"f{number}": rows(50)[:, number] * 9 + number for number in range(F)}
+    raw = np.stack(list(columns.values()), axis=1)
+    pipeline = preprocess.fit((PreprocessStep(name="standardize", args={}),), columns)
+    digest = served_models.softmax(tmp_path / "m", preprocessing=pipeline.to_json())
+    with serving(tmp_path / "s", MODEL, [served_models.version(1, tmp_path / "m", digest)]) as served:
+        served.wait_for("1", "READY")
+        with triton.InferenceServerClient(served.url) as client:
+            got = client.infer(MODEL, [given(raw)]).as_numpy("probabilities")
+            np.testing.assert_allclose(got, expected(pipeline.apply(raw).astype(np.float32)), rtol=1e-4)
+            raw[3, 1] = np.nan
+            with pytest.raises(InferenceServerException, match="column 'f1' has no value in row 3") as caught:
+                client.infer(MODEL, [given(raw)])
+            assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
 def test_class_labels_are_spelt_where_the_manifest_signs_for_text(tmp_path: Path) -> None:
