@@ -13,9 +13,10 @@ from ringyard_api.defaults import resolve
 from ringyard_api.launch import WorkerLaunch
 from ringyard_api.loading import load_job, to_object
 from ringyard_api.trainingjob import OptimizerSpec
-from ringyard_trainer import checkpoint, optimizer, state
+from ringyard_trainer import checkpoint, state
 from ringyard_trainer.__main__ import main
 from ringyard_trainer.models import linear
+from ringyard_trainer.optimizer import Optimizer
 
 CSV = "a,b,y\n" + "".join(f"{n},{n % 3},{'yes' if n % 2 else 'no'}\n" for n in range(20))
 MODEL = """
@@ -174,7 +175,7 @@ def test_an_exit_by_user_code_passes_through(worker: Worker) -> None:
 
 def test_a_checkpoint_of_another_model_is_refused(worker: Worker) -> None:
     other = linear(features=9, classes=9)
-    held = state.TrainingState(model=other, optimizer=optimizer.make(OptimizerSpec(), other.parameters()), step=4)
+    held = state.TrainingState(model=other, optimizer=Optimizer(OptimizerSpec(), other.parameters()), step=4)
     checkpoint.write(worker.folder / "run" / "checkpoints", checkpoint.name_of(4), 4, state.to_bytes(held), 3)
     code, says = worker.run()
     assert (code, says) == (

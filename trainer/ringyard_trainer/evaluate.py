@@ -5,7 +5,8 @@ Called by `loop` (validation after each epoch, over the gang) and `finish` (the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,17 @@ from ringyard_trainer.loss import loss_sum
 _ROWS = 1024  # of one forward pass
 
 
-def sums(fit: Fit, model: torch.nn.Module, samples: NDArray[np.int64]) -> scores.Sums:
-    """Sums over these samples, to be added to those of other members and given to `metrics`. May be of no samples."""
+def sums(
+    fit: Fit,
+    model: torch.nn.Module,
+    samples: NDArray[np.int64],
+    tick: Callable[[float], None] = lambda seconds: None,
+) -> scores.Sums:
+    """Sums over these samples, to be added to those of other members and given to `metrics`. May be of no samples.
+
+    `tick` is told now and then how many seconds it has taken so far.
+    """
+    begun = time.monotonic()
     training = model.training
     model.eval()
     total = np.zeros(2 + (fit.width**2 if fit.data.classes else 4 * fit.width))
@@ -31,6 +41,7 @@ def sums(fit: Fit, model: torch.nn.Module, samples: NDArray[np.int64]) -> scores
                 out = model(fit.data.inputs[torch.from_numpy(rows)])
                 loss = loss_sum(fit.loss, out, fit.data.targets[torch.from_numpy(rows)])
                 total += _of(fit, out, rows, loss.item())
+                tick(time.monotonic() - begun)
     finally:
         model.train(training)
     return total

@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 from ringyard_api.trainingjob import FitSpec, TrainingJob, TrainingJobSpec
 
-from ringyard_trainer import dataset, factory, loss, optimizer
+from ringyard_trainer import dataset, factory, loss
 from ringyard_trainer.dataset import Dataset
 from ringyard_trainer.errors import BadInput
 from ringyard_trainer.gradients import Gradients
+from ringyard_trainer.optimizer import Optimizer
 from ringyard_trainer.sampler import Sampler
 from ringyard_trainer.state import TrainingState
 
@@ -65,7 +66,7 @@ def prepare(job: TrainingJob, run_dir: Path) -> Fit:
     dtype = _PRECISIONS.get(spec.fit.precision)
     if dtype is None:
         raise BadInput("spec.fit.precision", f"{spec.fit.precision} is not supported yet: use fp32 or fp64")
-    _settle(spec.fit.seed)
+    torch.manual_seed(spec.fit.seed)
     data = dataset.load(spec.data, classify=spec.fit.loss == "crossEntropy", dtype=dtype)
     model, width = _model(spec, data, dtype)
     sampler = Sampler(samples=len(data.parts.train), batch=spec.fit.batch_size, seed=spec.fit.seed)
@@ -82,15 +83,9 @@ def prepare(job: TrainingJob, run_dir: Path) -> Fit:
         width=width,
         sampler=sampler,
         total_steps=spec.fit.steps or (spec.fit.epochs or 1) * sampler.steps_per_epoch,
-        state=TrainingState(model=model, optimizer=optimizer.make(spec.fit.optimizer, parameters)),
+        state=TrainingState(model=model, optimizer=Optimizer(spec.fit.optimizer, parameters)),
         gradients=Gradients(parameters),
     )
-
-
-def _settle(seed: int) -> None:
-    """Same seed, machine and worker count: same bits."""
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _model(spec: TrainingJobSpec, data: Dataset, dtype: torch.dtype) -> tuple[torch.nn.Module, int]:

@@ -23,6 +23,7 @@ from ringyard_trainer.metrics import WorkerMetrics
 from ringyard_trainer.sampler import share
 
 _RATE_SECONDS = 1.0  # over which samples a second are counted
+_LONG_VALIDATION_SECONDS = 2.0
 
 
 class Loop:
@@ -121,8 +122,8 @@ class Loop:
         entry |= {"step": float(fit.state.step), "loss": fit.state.epoch_loss / fit.sampler.samples}
         samples = fit.data.parts.validation
         if len(samples):
-            self._report("EVALUATING")
-            sums = evaluate.sums(fit, fit.state.model, samples[share(len(samples), view.rank, view.size)])
+            mine = samples[share(len(samples), view.rank, view.size)]
+            sums = evaluate.sums(fit, fit.state.model, mine, tick=self._evaluating)
             self._gang.allreduce(sums)
             entry |= {f"val_{name}": value for name, value in evaluate.metrics(fit, sums).items()}
         fit.state.history.append(entry)
@@ -135,6 +136,11 @@ class Loop:
                 state.keep_best(fit.state)
         if view.rank == view.leader:
             say("epoch " + "  ".join(f"{name} {value:.6g}" for name, value in entry.items())[len("epoch ") :])
+
+    def _evaluating(self, seconds: float) -> None:
+        """A validation that lasts is told, for it is no hang; a short one is a part of training."""
+        if seconds > _LONG_VALIDATION_SECONDS:
+            self._report("EVALUATING")
 
     def _after_step(self, view: View, loss: float) -> None:
         fit = self._fit
@@ -162,9 +168,7 @@ class Loop:
             checkpoint.write(fit.checkpoints, name, fit.state.step, state.to_bytes(fit.state), fit.spec.checkpoint.keep)
         except OSError as error:
             self._metrics.checkpoints.labels("failed").inc()
-            sentence = (
-                f"checkpoint {name} could not be written ({error.strerror}): older ones stand, free some space"
-            )
+            sentence = f"checkpoint {name} could not be written ({error.strerror}): older ones stand, free some space"
             say(sentence)
             self._gang.report(note=sentence)
         else:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -17,6 +16,7 @@ from safetensors.torch import save as save_tensors
 
 from ringyard_trainer.curve import LossCurve
 from ringyard_trainer.errors import BadInput
+from ringyard_trainer.optimizer import Optimizer
 from ringyard_trainer.stopping import Watch
 
 _HEADER = "ringyard"
@@ -36,7 +36,7 @@ class TrainingState:
     """
 
     model: torch.nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     step: int = 0
     validated: bool = False
     watch: Watch = field(default_factory=Watch)
@@ -60,13 +60,7 @@ def to_bytes(state: TrainingState) -> bytes:
     """Everything, in safetensors' format."""
     tensors = {f"model/{name}": tensor for name, tensor in state.model.state_dict().items()}
     tensors |= {f"best/{name}": tensor for name, tensor in state.best.items()}
-    plain: dict[str, dict[str, Any]] = {}
-    for number, entries in state.optimizer.state_dict()["state"].items():
-        for name, value in entries.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"optimizer/{number}/{name}"] = value
-            else:
-                plain.setdefault(str(number), {})[name] = value
+    tensors |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.memory.items()}
     header = {
         "step": state.step,
         "validated": state.validated,
@@ -74,7 +68,6 @@ def to_bytes(state: TrainingState) -> bytes:
         "epochLoss": state.epoch_loss,
         "curve": asdict(state.curve),
         "history": state.history,
-        "optimizer": plain,
     }
     # clone: tied parameters share memory, which safetensors refuses
     whole = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
@@ -95,12 +88,10 @@ def from_bytes(state: TrainingState, data: bytes) -> None:
         raise BadInput(
             "spec.model", "is not the model of the checkpoint: restore the code, or use a new name"
         ) from error
+    memory = _below(tensors, "optimizer/")
+    for name, tensor in state.optimizer.memory.items():
+        tensor.copy_(memory[name])
     state.best = _below(tensors, "best/")
-    entries: dict[int, dict[str, Any]] = {int(number): dict(values) for number, values in header["optimizer"].items()}
-    for name, tensor in _below(tensors, "optimizer/").items():
-        number, _, key = name.partition("/")
-        entries.setdefault(int(number), {})[key] = tensor
-    state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": entries})
     state.step = int(header["step"])
     state.validated = bool(header["validated"])
     state.watch = Watch(**header["watch"])

@@ -48,9 +48,7 @@ def update(fit: Fit) -> float:
     if clip:
         fit.gradients.clip(clip)
     rate = schedule.learning_rate(spec.schedule, spec.optimizer.lr, state.step, fit.total_steps)
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
-    state.optimizer.step()
+    state.optimizer.update(fit.gradients.gradients, rate, state.step + 1)
     batch = len(fit.sampler.global_batch(state.step))
     state.epoch_loss += loss * batch
     state.step += 1
