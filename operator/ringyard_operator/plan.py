@@ -186,7 +186,7 @@ def _with_result(
     if serve is None or model is None:
         why = "the manifest has no `serve`" if serve is None else "the run left no model"
         claims = [evaluated, _claim(ConditionType.PUBLISHED, "False", Reason.NOT_SERVED, why)]
-        return _end(job, status, True, Reason.COMPLETED, f"the model is trained; {verdict}", actions, claims, now)
+        return _end(job, status, True, Reason.COMPLETED, _trained(job, verdict), actions, claims, now)
     return _publish(job, status, observed.endpoint, serve, model, actions, evaluated, now)
 
 
@@ -303,6 +303,10 @@ def _plan(
         reason=summary.message if summary is not None else "",
         wake_at=wake_at,
     )
+
+
+def _trained(job: TrainingJob, verdict: str) -> str:
+    return "the script has ended well in every worker" if job.spec.command else f"the model is trained; {verdict}"
 
 
 def _finish(observed: Observed, reason: str) -> list[Action]:

@@ -33,7 +33,7 @@ def claims(job: TrainingJob, observed: Observed, status: JobStatus, delayed: Map
         reason, sentence = Reason.RUNNING, f"{ready} of {desired} workers train"
     if group is not None and group.note:
         sentence = f"{sentence} ({group.note})"
-    degraded = (in_view and ready < desired) or reason is Reason.BELOW_MIN_REPLICAS
+    degraded = (in_view and ready < desired) or reason in (Reason.BELOW_MIN_REPLICAS, Reason.RESTARTING)
     whole = Reason.ALL_WORKERS_READY if ready >= desired else Reason.STARTING
     return [
         _claim(ConditionType.SUCCEEDED, "Unknown", reason, sentence),

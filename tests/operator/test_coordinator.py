@@ -272,3 +272,16 @@ def test_a_coordinator_of_a_lower_term_sends_members_of_a_higher_one_away() -> N
             assert "term 2" in (refused.value.details() or "")
 
     run(body)
+
+
+def test_a_script_is_seen_whole_from_its_start_until_the_last_of_it_has_ended() -> None:
+    async def body() -> None:
+        async with yard() as made:
+            made.coordinator.want(replicas=1, min_replicas=1, stall_seconds=60, script=True)
+            assert (await made.report()).verb == pb.AgentOrder.RESTART
+            for fields in ({}, {"running": True}, {"exit_code": 0, "exited_at": 1.0}):
+                await made.report(**fields)
+                assert [m.index for m in made.coordinator.seen().group.members] == [0]
+            assert made.coordinator.seen().exits[0].exit_code == 0
+
+    run(body)

@@ -9,6 +9,7 @@ from ringyard_api.protos import coordinator_pb2 as pb
 
 from ringyard_operator.coordinator.group import Group
 from ringyard_operator.observed import GroupSeen, HangSeen, MemberSeen
+from ringyard_operator.orders import Report
 from ringyard_operator.views import Attendee
 
 AGENT_SILENT_SECONDS = 10.0  # at the least, before a worker whose agent is silent is given up
@@ -94,30 +95,42 @@ def _hangs(group: Group, now: float) -> tuple[HangSeen, ...]:
 
 def _script_seen(group: Group, now: float) -> GroupSeen:
     gang = group.scripts.gang
-    members = [
-        MemberSeen(
-            index=report.index,
-            process=0,
-            uid=report.uid,
-            process_attempt=report.process_attempt,
-            phase="TRAINING",
-            step=0,
-            address="",
-            in_view=True,
-            entered_op=0,
-            progress_at=group.wall(),
-        )
-        for report in group.agents.reports.values()
-        if report.running and gang is not None and report.process == gang.members.get(report.index)
-    ]
+    members = [_script_member(group, report, now) for report in group.agents.reports.values()]
+    present = sorted((m for m in members if m is not None), key=lambda m: m.index)
     return GroupSeen(
         term=group.term,
         epoch=gang.number if gang is not None else 0,
-        members=tuple(sorted(members, key=lambda m: m.index)),
+        members=tuple(present),
         view_size=len(gang.members) if gang is not None else 0,
         waiting_reason=group.scripts.waiting,
-        phase="TRAINING" if members else "WAITING",
+        phase="TRAINING" if present else "WAITING",
         view_changes=group.scripts.changes,
         hangs=tuple(h for h in _hangs(group, now) if h.agent_silent),
         finishing=group.agents.finishing,
+    )
+
+
+def _script_member(group: Group, report: Report, now: float) -> MemberSeen | None:
+    """A process of the gang that runs, that has ended well, or that its agent is starting right now."""
+    gang = group.scripts.gang
+    member = gang.members.get(report.index) if gang is not None else None
+    if member is None or member[0] != report.uid:
+        return None
+    started = report.process == member and not report.is_new
+    if started and not report.running and report.exit_code != 0:
+        return None
+    if not started and group.agents.remaining_delay(report, now) > 0:
+        return None
+    running = "TRAINING" if report.running else "FINISHED"
+    return MemberSeen(
+        index=report.index,
+        process=0,
+        uid=report.uid,
+        process_attempt=member[1],
+        phase=running if started else "LOADING",
+        step=0,
+        address="",
+        in_view=True,
+        entered_op=0,
+        progress_at=group.wall(),
     )
