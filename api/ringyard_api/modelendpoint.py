@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from ringyard_api.about import API_VERSION, COUNT, About, Bounds
 from ringyard_api.jobstatus import Condition
-from ringyard_api.trainingjob import BatchingSpec, ObjectMeta, RolloutSpec
+from ringyard_api.metadata import ObjectMeta
+from ringyard_api.traffic import BatchingSpec, RolloutSpec
 
 CREATED_BY = (
     "ringyard.dev/created-by"  # label; TRAININGJOB where a job made the endpoint, whose `serve` is then followed

@@ -12,6 +12,43 @@ from typing import Annotated, Any, Final, Literal
 
 from ringyard_api.about import API_VERSION, COUNT, NAME, POSITIVE, TEXT, About, Bounds
 from ringyard_api.jobstatus import JobStatus
+from ringyard_api.metadata import ObjectMeta
+from ringyard_api.traffic import AbortSpec, BatchingSpec, RolloutSpec
+
+__all__ = [
+    "PREPROCESS_STEPS",
+    "AbortSpec",
+    "AllreduceSpec",
+    "BatchingSpec",
+    "CheckpointSpec",
+    "CodeSpec",
+    "ColumnName",
+    "DataSpec",
+    "EarlyStoppingSpec",
+    "EvaluateSpec",
+    "FitSpec",
+    "GateSpec",
+    "ImputeArgs",
+    "Metric",
+    "ModelSpec",
+    "ObjectMeta",
+    "OneHotArgs",
+    "OptimizerSpec",
+    "PreprocessStep",
+    "RegularizationSpec",
+    "ResourcesSpec",
+    "RolloutSpec",
+    "RunPolicySpec",
+    "ScheduleSpec",
+    "ServeSpec",
+    "SplitSpec",
+    "StandardizeArgs",
+    "StorageSpec",
+    "TrainingJob",
+    "TrainingJobSpec",
+    "WatchedMetric",
+    "WorkersSpec",
+]
 
 Metric = Literal["loss", "accuracy", "precision", "recall", "f1", "mse", "mae", "r2"]
 WatchedMetric = Literal[
@@ -23,19 +60,6 @@ _NOT_NEGATIVE = Bounds(at_least=0)
 _URI = Bounds(shortest=1, longest=4096)
 _SECONDS = Bounds(at_least=1, at_most=31_536_000)
 _REPLICAS = Bounds(at_least=1, at_most=10_000)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectMeta:
-    """The part of Kubernetes' metadata that we read."""
-
-    name: Annotated[str, About("Name of the object: an RFC 1035 label.", NAME)]
-    namespace: Annotated[str, About("Namespace; without effect in local mode.", Bounds(longest=63))] = ""
-    uid: Annotated[str, About("Given when the object is made.", Bounds(longest=64))] = ""
-    generation: Annotated[int, About("Grows with each change of the spec.", COUNT)] = 0
-    labels: Annotated[Mapping[str, str], About("Labels.")] = field(default_factory=dict)
-    annotations: Annotated[Mapping[str, str], About("Annotations.")] = field(default_factory=dict)
-    creation_timestamp: Annotated[str, About("When the object was made.", Bounds(longest=64))] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,41 +311,6 @@ class EvaluateSpec:
     gate: Annotated[
         tuple[GateSpec, ...], About("Demands, all of which must hold before the model is served.", Bounds(longest=16))
     ] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class AbortSpec:
-    """What takes a new version back."""
-
-    error_rate: Annotated[
-        float | None, About("Greatest fraction of failed requests.", Bounds(at_least=0, at_most=1))
-    ] = None
-    p99_milliseconds: Annotated[float | None, About("Greatest 99th percentile of latency.", Bounds(above=0))] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RolloutSpec:
-    """How requests move to a new version."""
-
-    steps: Annotated[
-        tuple[Annotated[int, About("Percent of the requests.", Bounds(at_least=1, at_most=100))], ...],
-        About(
-            "Percent of the requests that the new version gets, step by step, 100 at the end.",
-            Bounds(shortest=1, longest=20),
-        ),
-    ] = (100,)
-    pause_seconds: Annotated[int, About("Seconds between two steps.", Bounds(at_least=0, at_most=604_800))] = 60
-    abort_on: Annotated[AbortSpec | None, About("What takes the new version back; absent: nothing.")] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchingSpec:
-    """How requests are computed together."""
-
-    max_batch_size: Annotated[int, About("Most rows in one batch.", Bounds(at_least=1, at_most=65_536))] = 32
-    max_delay_milliseconds: Annotated[
-        float, About("Longest wait for a fuller batch.", Bounds(at_least=0, at_most=10_000))
-    ] = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
