@@ -21,6 +21,5 @@ class Block(nn.Module):
 
 def residual(features: int, classes: int, width: int = 32, blocks: int = 2) -> nn.Module:
     """A small residual network: rows of `features` in, `classes` logits out."""
-    return nn.Sequential(
-        nn.Linear(features, width), *(Block(width) for _ in range(blocks)), nn.LayerNorm(width), nn.Linear(width, classes)
-    )
+    body = [Block(width) for _ in range(blocks)]
+    return nn.Sequential(nn.Linear(features, width), *body, nn.LayerNorm(width), nn.Linear(width, classes))
