@@ -7,6 +7,7 @@ versions and no weights. Importing it imports torch, so that is done in the load
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ Array = NDArray[Any]
 
 _WARM_UP_ROWS = (1, 3)  # a program that was traced for one batch size only shows it here
 _WARM_UP_CALLS = 5
+_WARM_UP_SECONDS = 0.5  # a slow model has paid its first-call costs after one call
 
 
 class Predictor:
@@ -66,9 +68,12 @@ class Predictor:
         """Runs zeros through until first-call costs are paid; `ArtifactError` if the answers are not as signed."""
         for rows in _WARM_UP_ROWS:
             zeros = {tensor.name: _zeros(tensor, rows) for tensor in self.inputs}
+            started = time.monotonic()
             try:
                 for _ in range(_WARM_UP_CALLS):
                     answers = self(zeros)
+                    if time.monotonic() - started > _WARM_UP_SECONDS:
+                        break
             except Exception as error:  # noqa: BLE001 - whatever an operation raises: the version must not become ready
                 raise ArtifactError(f"the model fails on {rows} rows of zeros: {first_line(error)}") from None
             for tensor in self.outputs:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 def slow(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A model that takes its time."""
     folder = tmp_path_factory.mktemp("slow")
-    program = served_models.export(served_models.Slow(12), served_models.torch.zeros(2, served_models.FEATURES))
+    program = served_models.export(served_models.Slow(8), served_models.torch.zeros(2, served_models.FEATURES))
     return folder, served_models.write(folder, program, (served_models.ROWS,), (served_models.NUMBER,))
 
 
@@ -129,10 +128,11 @@ def test_sigterm_says_not_ready_at_once_answers_on_and_ends_with_0(slow: tuple[P
 
 
 def test_a_server_that_nobody_looks_after_ends_by_itself(quick: tuple[Path, str], tmp_path: Path) -> None:
-    with serving(tmp_path, MODEL, [version(1, *quick)], "--owner-timeout", "1") as served:
-        for _ in range(8):  # looked after, it lives on
+    with serving(tmp_path, MODEL, [version(1, *quick)], "--owner-timeout", "5") as served:
+        served.wait_for("1", "READY")
+        for _ in range(6):  # looked after, it lives on
             served.state()
-            time.sleep(0.25)
+            time.sleep(1)
         assert served.process.poll() is None
         assert served.process.wait(timeout=60) == 0
         assert "nobody has looked after this server" in served.log()
@@ -181,4 +181,3 @@ def test_a_bare_folder_is_served_as_version_1(quick: tuple[Path, str], tmp_path:
     finally:
         process.kill()
         process.wait()
-    assert threading.active_count() >= 1

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,40 +79,46 @@ def test_two_swaps_under_load_fail_no_request(tmp_path: Path, models: dict[int, 
         assert set(tally["answers"]) == {"1/1", "2/2", "3/3"}  # every answer came from the version it names
 
 
-@pytest.mark.parametrize("damage", ["tampered", "manifest", "missing", "pickle"])
-def test_an_artifact_that_is_not_as_signed_is_refused_and_the_old_version_goes_on(
-    tmp_path: Path, models: dict[int, tuple[Path, str]], damage: str
-) -> None:
-    bad = tmp_path / "bad"
-    shutil.copytree(models[2][0], bad)
-    digest = models[2][1]
-    program = bad / "model.pt2"
+def damaged(source: Path, target: Path, digest: str, damage: str) -> str:
+    """A copy of an artifact that is not to be served, and the digest to ask for."""
+    shutil.copytree(source, target)
+    program, manifest = target / "model.pt2", target / "model.json"
     if damage == "tampered":
         data = bytearray(program.read_bytes())
         data[len(data) // 2] ^= 1
         program.write_bytes(data)
     elif damage == "manifest":
-        (bad / "model.json").write_text((bad / "model.json").read_text() + " ")
+        manifest.write_text(manifest.read_text() + " ")
     elif damage == "missing":
         program.unlink()
-    else:  # correctly signed, but no program
+    else:  # correctly signed, but a pickle
         program.write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
-        digest = served_models.sign(bad, (served_models.ROWS,), (served_models.NUMBER,))
-    says = {
-        "tampered": "model.json: digest mismatch of model.pt2",
-        "manifest": "model.json: digest mismatch: wanted sha256:",
-        "missing": "No such file",
-        "pickle": "model.pt2: not a readable torch.export archive",
-    }[damage]
+        return served_models.sign(target, (served_models.ROWS,), (served_models.NUMBER,))
+    return digest
+
+
+REASONS = {
+    "tampered": "model.json: digest mismatch of model.pt2",
+    "manifest": "model.json: digest mismatch: wanted sha256:",
+    "missing": "No such file",
+    "pickle": "model.pt2: not a readable torch.export archive",
+}
+
+
+def test_an_artifact_that_is_not_as_signed_is_refused_and_the_old_version_goes_on(
+    tmp_path: Path, models: dict[int, tuple[Path, str]]
+) -> None:
     with serving(tmp_path / "state", MODEL, [version(1, *models[1])]) as served:
         served.wait_for("1", "READY")
-        served.apply(2, [version(2, bad, digest)])
-        state = served.wait_for("2", "FAILED")
-        assert says in next(entry.reason for entry in state.versions if entry.version == "2")
-        assert state.ready and ask(served.url) == "1/1" and "Traceback" not in served.log()
-        served.apply(3, [version(3, *models[3])])
-        served.wait_for("3", "READY")
-        assert ask(served.url) == "3/3"
+        for number, (damage, says) in enumerate(REASONS.items(), start=2):
+            bad = tmp_path / damage
+            served.apply(number, [version(number, bad, damaged(models[2][0], bad, models[2][1], damage))])
+            state = served.wait_for(str(number), "FAILED")
+            assert says in next(entry.reason for entry in state.versions if entry.version == str(number))
+            assert state.ready and ask(served.url) == "1/1" and "Traceback" not in served.log()
+        served.apply(9, [version(9, *models[3])])
+        served.wait_for("9", "READY")
+        assert ask(served.url) == "3/9"
 
 
 def test_weights_split_requests_exactly_and_a_caller_may_pin(
@@ -165,4 +170,3 @@ def test_before_its_first_version_a_model_is_unavailable_and_says_why(tmp_path: 
         with pytest.raises(InferenceServerException, match="no version that is ready") as caught:
             ask(served.url)
         assert caught.value.status() == "StatusCode.UNAVAILABLE"
-        time.sleep(0)
