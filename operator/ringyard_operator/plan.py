@@ -130,6 +130,7 @@ def _suspended(job: TrainingJob, observed: Observed, status: JobStatus, now: flo
         if job.spec.run_policy.suspend
         else "the job was stopped; it goes on when it is run again"
     )
+    status = replace(status, eta_seconds=None, samples_per_second=None)
     left = len(alive(observed.workers))
     if left:
         why = f"{why}: {left} workers leave with a checkpoint"

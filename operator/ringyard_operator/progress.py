@@ -15,8 +15,8 @@ from ringyard_operator.observed import GroupSeen, WorkerPhase, WorkerSeen
 
 
 def workers_status(desired: int, workers: Iterable[WorkerSeen], group: GroupSeen | None) -> WorkersStatus:
-    """Ready = in the view in force and attending; live = its newest incarnation runs."""
-    live = {w.index for w in workers if w.phase is WorkerPhase.RUNNING}
+    """Of the wanted indices: ready = in the view in force and attending; live = an incarnation of it runs."""
+    live = {w.index for w in workers if w.phase is WorkerPhase.RUNNING and w.index < desired}
     ready = {m.index for m in group.members if m.in_view and m.index in live} if group is not None else set()
     return WorkersStatus(desired=desired, ready=len(ready), live=len(live), summary=f"{len(ready)}/{desired}")
 

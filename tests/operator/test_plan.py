@@ -367,3 +367,7 @@ def test_no_attempt_is_ever_given_twice() -> None:
     status = JobStatus(attempts={"0": 4})
     made = plan(replace(job(1), status=status), Observed(), NOW)
     assert made.actions == (StartWorker(index=0, attempt=5, reason="its predecessor is gone"),)
+
+
+def test_a_worker_that_is_scaled_away_is_not_counted_among_the_wanted_ones() -> None:
+    assert plan(job(2), running(3), NOW).status.workers.summary == "2/2"
