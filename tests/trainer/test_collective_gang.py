@@ -167,10 +167,12 @@ def test_a_fenced_member_is_out_of_its_operation_at_once(kind: str) -> None:
     group = Group(kind, 2)
     stuck, absent = group.member(), group.member()
     ended: list[type[Exception]] = []
+    in_view = threading.Event()
 
     def wait_for_ever() -> None:
         stuck.gang.attend()
         stuck.gang.next_view()
+        in_view.set()
         try:
             stuck.gang.allreduce(np.zeros(10))
         except ViewLost:
@@ -182,6 +184,7 @@ def test_a_fenced_member_is_out_of_its_operation_at_once(kind: str) -> None:
     thread.start()
     absent.gang.attend()
     absent.gang.next_view()
+    assert in_view.wait(10)
     stuck.gang._on_directive(Fence(reason="a newer process holds the place"))
     thread.join(10)
     assert ended == [Fenced]

@@ -158,7 +158,7 @@ def test_after_kill_9_the_survivors_redo_the_step_and_a_replacement_joins(desk: 
 
 def test_a_frozen_member_is_out_in_seconds_and_comes_back_as_a_newcomer(desk: Desk) -> None:
     desk.open(1, replicas=2)
-    steps = 800
+    steps = 500
     first, frozen = (desk.start(index, steps=steps) for index in range(2))
     eventually(lambda: first.step() >= 30, "the group does not train")
     frozen.popen.send_signal(signal.SIGSTOP)
@@ -172,7 +172,7 @@ def test_a_frozen_member_is_out_in_seconds_and_comes_back_as_a_newcomer(desk: De
 
 def test_a_member_that_is_told_to_go_leaves_at_a_step_boundary_and_nobody_redoes_a_step(desk: Desk) -> None:
     desk.open(1, replicas=3)
-    steps = 800
+    steps = 300
     members = [desk.start(index, steps=steps) for index in range(3)]
     eventually(lambda: members[0].step() >= 50, "the group does not train")
     members[2].popen.send_signal(signal.SIGTERM)
@@ -186,7 +186,7 @@ def test_a_member_that_is_told_to_go_leaves_at_a_step_boundary_and_nobody_redoes
 
 def test_training_goes_on_while_the_coordinator_is_away_and_goes_on_under_the_next(desk: Desk) -> None:
     desk.open(1, replicas=2)
-    steps = 800
+    steps = 500
     members = [desk.start(index, steps=steps) for index in range(2)]
     eventually(lambda: members[0].step() >= 30, "the group does not train")
     desk.stop()

@@ -1,6 +1,6 @@
 """The gang: what the training loop calls. It joins attendance (who is in the ring) and engine (what the ring computes).
 
-One thread calls everything but `leave` (signal handlers may) and `report`. Read `next_view` for the life of a member:
+One thread calls everything; a signal handler may call `leave`. Read `next_view` for the life of a member:
 it waits for a view newer than the last, connects the ring, and gives it; every other turn of a life is an exception.
 It knows no model, no data and no checkpoint. Issue and design: COLLECTIVE.md §Membership, §Losing no step.
 """

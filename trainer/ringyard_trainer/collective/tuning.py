@@ -2,6 +2,7 @@
 
 Figures: a stream of 2 MB messages makes 1.2 GB/s when glibc gives pages back after each message and 2.3 GB/s when it
 keeps them (facts/collectives.md §4). It costs resident memory at the high-water mark. It knows no gRPC.
+The EventEngine stays on: with grpcio 1.85 switching it off saved no CPU (20.3 against 19.8 ms for 16 MiB).
 """
 
 from __future__ import annotations
