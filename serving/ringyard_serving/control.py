@@ -48,7 +48,7 @@ class ControlServicer(server_control_pb2_grpc.ServerControlServicer):
             self._admit(context)
             self._repository.apply(_wanted(request))
         except Refusal as refusal:
-            await context.abort(STATUS[refusal.situation], str(refusal))
+            await context.abort(grpc.StatusCode[STATUS[refusal.situation]], str(refusal))
         return self._state()
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.State:
@@ -56,7 +56,7 @@ class ControlServicer(server_control_pb2_grpc.ServerControlServicer):
         try:
             self._admit(context)
         except Refusal as refusal:
-            await context.abort(STATUS[refusal.situation], str(refusal))
+            await context.abort(grpc.StatusCode[STATUS[refusal.situation]], str(refusal))
         return self._state()
 
     def _admit(self, context: Context) -> None:

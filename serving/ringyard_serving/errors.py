@@ -1,15 +1,14 @@
 """The one table of what a caller is told: a situation, and the gRPC status that stands for it.
 
 Every part of the server raises `Refusal` with a situation and one sentence; only the servicers look the status up. So a
-situation has the same status wherever it arises. Source: SERVING.md §Errors; Triton's answers where it is silent.
+situation has the same status wherever it arises. Statuses stand here by name, so that the cores need no gRPC. Source:
+SERVING.md §Errors; Triton's answers where it is silent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-
-import grpc
 
 
 class Situation(StrEnum):
@@ -22,18 +21,16 @@ class Situation(StrEnum):
     EXPIRED = "deadline passed while queued"
     MODEL_FAILED = "the model itself raised"
     NOT_ALLOWED = "no or a wrong token"
-    BROKEN = "the server itself is at fault"
 
 
-STATUS: Mapping[Situation, grpc.StatusCode] = {
-    Situation.BAD_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
-    Situation.UNKNOWN: grpc.StatusCode.NOT_FOUND,
-    Situation.NOT_READY: grpc.StatusCode.UNAVAILABLE,
-    Situation.BUSY: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Situation.EXPIRED: grpc.StatusCode.DEADLINE_EXCEEDED,
-    Situation.MODEL_FAILED: grpc.StatusCode.INTERNAL,
-    Situation.NOT_ALLOWED: grpc.StatusCode.UNAUTHENTICATED,
-    Situation.BROKEN: grpc.StatusCode.INTERNAL,
+STATUS: Mapping[Situation, str] = {
+    Situation.BAD_REQUEST: "INVALID_ARGUMENT",
+    Situation.UNKNOWN: "NOT_FOUND",
+    Situation.NOT_READY: "UNAVAILABLE",
+    Situation.BUSY: "RESOURCE_EXHAUSTED",
+    Situation.EXPIRED: "DEADLINE_EXCEEDED",
+    Situation.MODEL_FAILED: "INTERNAL",
+    Situation.NOT_ALLOWED: "UNAUTHENTICATED",
 }
 
 

@@ -85,7 +85,7 @@ class InferenceServicer:
             code = grpc.StatusCode.OK
             return response
         except Refusal as refusal:
-            code = STATUS[refusal.situation]
+            code = grpc.StatusCode[STATUS[refusal.situation]]
             raise
         finally:
             self._metrics.answered(self._repository.name, version, code.name, time.monotonic() - started)
@@ -144,7 +144,7 @@ def _handler(message: Any, method: Callable[[Any, Context], Awaitable[Any]]) -> 
                 raise Refusal(Situation.BAD_REQUEST, f"the request is not a {message.DESCRIPTOR.full_name}")
             return await method(request, context)
         except Refusal as refusal:
-            await context.abort(STATUS[refusal.situation], str(refusal))
+            await context.abort(grpc.StatusCode[STATUS[refusal.situation]], str(refusal))
 
     return grpc.unary_unary_rpc_method_handler(answer, parse, lambda response: response.SerializeToString())
 
