@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Literal
 
 SMALL = 32 * 1024  # bytes
-# Bytes of one frame's payload at most. CPU of one of 2 members for 16 MiB: 34 ms by 256 KiB, 22 by 1 MiB, 20 by 2 and 4.
+# Bytes of a frame's payload at most. CPU of one of 2 members for 16 MiB: 34 ms by 256 KiB, 22 by 1 MiB, 20 by 2 and 4.
 CHUNK = 2 * 1024 * 1024
 
 Form = Literal["alone", "exchange", "star", "ring"]
