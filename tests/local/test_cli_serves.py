@@ -54,17 +54,23 @@ class Line:
         )
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Line, list[str]]]:
-    """A job that has trained and serves, with what it printed; ends with Ctrl-C and exit 0."""
-    line = Line(tmp_path_factory.mktemp("serves"))
-    run = line.start("run", str(line.manifest))
+def until_served(run: subprocess.Popen[str]) -> list[str]:
+    """What it prints up to the predict command that it gives as an example."""
     assert run.stdout is not None
     said = []
     for text in run.stdout:
         said.append(text.rstrip("\n"))
         if "| ringyard predict" in text or "--input rows.json" in text:
             break
+    return said
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Line, list[str]]]:
+    """A job that has trained and serves, with what it printed; ends with Ctrl-C and exit 0."""
+    line = Line(tmp_path_factory.mktemp("serves"))
+    run = line.start("run", str(line.manifest))
+    said = until_served(run)
     yield line, said
     run.send_signal(signal.SIGINT)
     _, trouble = run.communicate(timeout=60)
@@ -119,10 +125,22 @@ def test_what_serves_is_listed_with_its_url(served: tuple[Line, list[str]]) -> N
     assert row == ["garden", "Serving", "1", "1", shown["status"]["url"]]
 
 
-def test_without_serving_it_ends_after_the_gate_and_a_missed_gate_is_exit_1(tmp_path: Path) -> None:
+def test_without_serving_it_ends_after_the_gate_and_the_next_run_serves_without_training(tmp_path: Path) -> None:
     line = Line(tmp_path)
-    good = line.call("run", str(line.manifest), "--no-serve", "--set", "workers.replicas=1")
-    assert (good.returncode, good.stderr) == (0, "")
+    done = line.call("run", str(line.manifest), "--no-serve", "--set", "workers.replicas=1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(line.call("endpoints", "-o", "json").stdout)["items"] == []
+    again = line.start("run", str(line.manifest))
+    said = until_served(again)
+    assert "has already succeeded and is not run again" in said[0]
+    assert "serving garden version 1" in said[-2]
+    again.send_signal(signal.SIGTERM)
+    again.communicate(timeout=60)
+    assert again.returncode == 0
+
+
+def test_a_missed_gate_is_exit_1_and_serves_nothing(tmp_path: Path) -> None:
+    line = Line(tmp_path)
     missed = line.call(
         "run",
         str(line.manifest),
@@ -151,7 +169,7 @@ def test_a_port_that_is_taken_is_said_before_the_training(tmp_path: Path) -> Non
     assert (done.returncode, f"port {port}" in done.stderr) == (2, True)
 
 
-def test_an_endpoint_outlives_its_job_and_is_served_again_by_run(tmp_path: Path) -> None:
+def test_an_endpoint_outlives_its_job_until_it_is_deleted(tmp_path: Path) -> None:
     line = Line(tmp_path)
     assert line.call("run", str(line.manifest), "--detach").returncode == 0
     assert line.call("wait", "flowers", "--for", "Published", "--timeout", "90").returncode == 0

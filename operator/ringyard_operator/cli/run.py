@@ -173,7 +173,7 @@ class _Watch:
         self.display.update(job, group)
         for sentence in self._news.of(job.status):
             self._trouble.log(f"{job.metadata.name}: {sentence}")
-        if not self._serving and holds(job.status, "Published"):
+        if not self._serving and (holds(job.status, "Published") or holds(job.status, "Succeeded")):
             self._serving = self.say_served(job, "serving {} until Ctrl-C; ask it with:")
 
     def say_served(self, job: TrainingJob, sentence: str) -> bool:

@@ -49,13 +49,16 @@ def status(name: str, output: str | None, watch: bool) -> None:
 
     With -o the same object that Kubernetes would show is printed: the TrainingJob with its status.
     """
-    from ringyard_operator.cli.describe import finished
+    from ringyard_api.loading import to_object
+
+    from ringyard_operator.cli.describe import finished, screen
+    from ringyard_operator.cli.output import render
 
     shown = ""
     while True:
         folder = job_folder(name)
         job = folder.read()
-        text = _status_text(name, output)
+        text = render(to_object(job), output) if output else screen(job, time.time(), folder.holder())
         if text != shown:
             if watch and interactive() and not output:
                 click.clear()
@@ -64,17 +67,6 @@ def status(name: str, output: str | None, watch: bool) -> None:
         if not watch or finished(job):
             return
         time.sleep(WATCH_SECONDS)
-
-
-def _status_text(name: str, output: str | None) -> str:
-    from ringyard_api.loading import to_object
-
-    from ringyard_operator.cli.describe import screen
-    from ringyard_operator.cli.output import render
-
-    folder = job_folder(name)
-    job = folder.read()
-    return render(to_object(job), output) if output else screen(job, time.time(), folder.holder())
 
 
 @click.command(
