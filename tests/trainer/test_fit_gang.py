@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from gang_in_threads import MANIFEST, Gangs, Member, train
 from ringyard_trainer import checkpoint
 from ringyard_trainer.collective.gang import Gang
 from ringyard_trainer.collective.outcomes import Fenced, Finished, Terminated
+from ringyard_trainer.errors import StorageFailed
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +134,35 @@ def test_a_member_that_comes_after_the_end_only_hands_the_result_in_again(tmp_pa
     (late,) = train(1, tmp_path)
     assert isinstance(late.ended, Finished)
     assert (tmp_path / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_full_disk_stops_no_training_but_the_final_state_must_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, before[1]))
+    try:
+        (member,) = train(1, tmp_path, MANIFEST + "  checkpoint: {everySteps: 10}\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().out
+    assert member.fit.state.step == 30
+    for step in (10, 20, 30):
+        assert f"checkpoint step-0000000{step} could not be written (File too large): older ones stand" in said
+    assert isinstance(member.ended, StorageFailed) and member.ended.exit_code == 2
+    assert str(member.ended).startswith("spec.storage.uri: the result cannot be written to ")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_corrupt_checkpoint_is_passed_over_and_said(undisturbed: Member, tmp_path: Path) -> None:
+    for step in (10, 20):
+        checkpoint.write(tmp_path / "checkpoints", checkpoint.name_of(step), step, b"not yet", 3)
+    (tmp_path / "checkpoints" / "step-000000020.safetensors").write_bytes(b"damaged")
+    (tmp_path / "checkpoints" / "step-000000010.safetensors").write_bytes(b"damaged too")
+    gangs = Gangs(1)
+    member = gangs.start(MANIFEST, tmp_path)
+    gangs.join()
+    assert isinstance(member.ended, Finished)
+    assert_same_model(member, undisturbed)
+    note = member.desk.standing().note
+    assert "checkpoint step-000000020 is corrupt" in note and "training begins anew" in note
