@@ -28,7 +28,7 @@ class Loader:
         folder, manifest = store.fetch(want.uri, want.digest, self._cache)
         from ringyard_serving.predictor import Predictor
 
-        if not self._configured.is_set():
+        if not self._configured.is_set() and "OMP_NUM_THREADS" not in os.environ:  # whoever sets that has the last word
             import torch
 
             torch.set_num_threads(self._torch_threads)

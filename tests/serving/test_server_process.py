@@ -30,7 +30,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 def slow(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A model that takes its time."""
     folder = tmp_path_factory.mktemp("slow")
-    program = served_models.export(served_models.Slow(8), served_models.torch.zeros(2, served_models.FEATURES))
+    program = served_models.export(served_models.Slow(12), served_models.torch.zeros(2, served_models.FEATURES))
     return folder, served_models.write(folder, program, (served_models.ROWS,), (served_models.NUMBER,))
 
 
