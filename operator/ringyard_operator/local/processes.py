@@ -79,7 +79,7 @@ class Workers:
             worker_dir=str(folder),
             host="127.0.0.1",
         )
-        environment = {**_worker_environment(), **template_environment(job), **contract.environment()}
+        environment = {**_worker_environment(folder), **template_environment(job), **contract.environment()}
         with disk.refusals("write", folder), (folder / "log").open("ab") as log:
             self._children[record.uid] = subprocess.Popen(
                 [sys.executable, "-P", "-m", "ringyard_trainer.agent"],
@@ -193,7 +193,8 @@ def template_environment(job: TrainingJob) -> dict[str, str]:
     return found
 
 
-def _worker_environment() -> dict[str, str]:
+def _worker_environment(folder: Path) -> dict[str, str]:
     environment = dict(os.environ)
+    environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "cache"))  # torch would leave it in /tmp
     environment.setdefault("OMP_NUM_THREADS", "1")  # as torchrun: several workers share the cores
     return environment

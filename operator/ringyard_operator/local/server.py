@@ -66,7 +66,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, _MARK: str(folder.path)},
+                env=_environment(folder),
                 start_new_session=True,
             )
         self.identity = procfs.identify(self._child.pid)
@@ -122,6 +122,12 @@ def check_port(folder: EndpointFolder, port: int) -> None:
 def owner_seconds() -> float:
     """How long agents and servers live on without a supervisor."""
     return float(os.environ.get(OWNER_VARIABLE, OWNER_SECONDS))
+
+
+def _environment(folder: EndpointFolder) -> dict[str, str]:
+    environment = {**os.environ, _MARK: str(folder.path)}
+    environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder.path / "cache"))  # torch would leave it in /tmp
+    return environment
 
 
 def _arguments(folder: EndpointFolder, port: int) -> list[str]:
