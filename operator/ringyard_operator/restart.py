@@ -7,6 +7,7 @@ Ideas: podFailurePolicy (KEP-3329), JobSet's failure rules, training-operator's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -23,6 +24,8 @@ WORKER = -1  # process attempt of an entry that speaks of the worker itself
 LEDGER_LENGTH = 200  # a job that ends more often keeps the newest
 _BACK_OFF_MAX = 60.0
 _KILLED = 137
+_OURS = "ringyard: "  # so begins what the trainer says to a user
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\^_])")  # colours, titles (ECMA-48)
 _SIGNALS = {1: "SIGHUP", 2: "SIGINT", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV"}
 
 
@@ -74,7 +77,7 @@ def judge_worker(worker: WorkerSeen, policy: RunPolicySpec) -> Verdict:
 
 
 def _judge_code(who: str, code: int, out_of_memory: bool, lines: Sequence[str], policy: RunPolicySpec) -> Verdict:
-    said = f": {lines[-1]}" if lines and code != _KILLED else ""  # who is killed has no say in it
+    said = "" if code == _KILLED else _said(lines, 1)  # who is killed has no say in it
     if out_of_memory:
         return Verdict(kind="counted", reason=f"{who}, out of memory")
     if code == EXIT_TERMINATED:
@@ -82,7 +85,7 @@ def _judge_code(who: str, code: int, out_of_memory: bool, lines: Sequence[str], 
     if code == 0:
         return Verdict(kind="counted", reason=f"{who} before there was a result")
     if code in EXIT_PERMANENT and policy.restart_policy == "ExitCode":
-        return Verdict(kind="permanent", reason=f"{who}" + _tail(lines))
+        return Verdict(kind="permanent", reason=who + _said(lines, 3))
     return Verdict(kind="counted", reason=f"{who}{said}")
 
 
@@ -235,6 +238,9 @@ def _named(code: int) -> str:
     return f"exit code {code}"
 
 
-def _tail(lines: Sequence[str]) -> str:
-    said = " | ".join(line.strip() for line in lines if line.strip())
+def _said(lines: Sequence[str], most: int) -> str:
+    """The cause in a process's own words: our trainer's sentence if there is one, else the last lines of a script."""
+    clean = [line for line in (" ".join(_ESCAPES.sub("", each).split()) for each in lines) if line]
+    ours = [line.removeprefix(_OURS) for line in clean if line.startswith(_OURS)]
+    said = ours[-1] if ours else " | ".join(clean[-most:])
     return f": {said}" if said else ""

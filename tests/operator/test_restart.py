@@ -114,6 +114,21 @@ def test_a_permanent_end_fails_the_job_with_the_last_log_lines_and_its_worker_en
     assert [o.verb for o in judged.orders] == ["FAIL"] and judged.restarts.counted == 0
 
 
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (("step 1", "ringyard: spec.data.label: no 'y'", "Exception ignored in: <x>", ""), "spec.data.label: no 'y'"),
+        (("a", "b", "\x1b[31mTraceback\x1b[0m", "  File x", "ValueError:\tno"), "Traceback | File x | ValueError: no"),
+        ((), ""),
+    ],
+)  # fmt: skip
+def test_the_cause_is_the_trainers_own_sentence_or_the_last_three_lines_of_a_script(
+    lines: tuple[str, ...], said: str
+) -> None:
+    reason = restart.judge_exit(end(1, code=2, last_lines=lines), RunPolicySpec()).reason
+    assert reason == "worker 1 ended with exit code 2" + (f": {said}" if said else "")
+
+
 def test_a_loss_that_is_not_finite_is_named_so_but_not_a_users_own_exit_3() -> None:
     ours = judge(exits=(end(code=3, last_lines=("the loss of step 7 is not finite",)),))
     users = judge(exits=(end(code=3, last_lines=("bye",)),))
