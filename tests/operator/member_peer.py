@@ -17,68 +17,80 @@ from ringyard_api.protos import coordinator_pb2 as pb
 from ringyard_api.protos import coordinator_pb2_grpc as rpc
 
 
-def main() -> None:
-    address, token, worker, incarnation = sys.argv[1:5]
-    attempt = int(sys.argv[5]) if len(sys.argv) > 5 else 0
-    outgoing: queue.Queue[pb.Attendance | None] = queue.Queue()
-    outgoing.put(
-        pb.Attendance(
-            hello=pb.Hello(
-                protocols=[1],
-                worker=int(worker),
-                incarnation=incarnation,
-                attempt=attempt,
-                address=f"127.0.0.1:{worker}",
-            )
+def hello(worker: int, incarnation: str, attempt: int) -> pb.Attendance:
+    return pb.Attendance(
+        hello=pb.Hello(
+            protocols=[1],
+            worker=worker,
+            incarnation=incarnation,
+            attempt=attempt,
+            address=f"127.0.0.1:{worker}",
         )
     )
+
+
+def message(words: list[str], epoch: pb.Epoch) -> pb.Attendance:
+    """What a line of stdin tells the coordinator."""
+    match words:
+        case ["leave"]:
+            return pb.Attendance(leaving=pb.Leaving(reason="told"))
+        case ["result"]:
+            return pb.Attendance(result=pb.Result(json=b'{"step": 7}'))
+        case ["lost", rank]:
+            return pb.Attendance(peer_lost=pb.PeerLost(epoch=epoch, rank=int(rank), reason="reset"))
+        case ["step", step, phase, op]:
+            progress = pb.Progress(
+                phase=pb.Progress.Phase.Value(phase),
+                step=int(step),
+                total_steps=100,
+                entered_op=int(op),
+                in_view=epoch,
+                has_state=True,
+            )
+            return pb.Attendance(progress=progress)
+    raise SystemExit(f"member_peer: what is {words}?")
+
+
+def told(directive: pb.Directive) -> dict[str, object]:
+    """A directive as plain data."""
+    kind = directive.WhichOneof("directive")
+    if kind != "view":
+        return {"kind": kind}
+    view = directive.view
+    return {
+        "kind": kind,
+        "number": view.epoch.number,
+        "term": view.epoch.term,
+        "workers": [m.worker for m in view.members],
+        "rank": view.your_rank,
+        "leader": view.leader,
+        "urgent": view.urgent,
+        "key": view.key.decode(),
+    }
+
+
+def main() -> None:
+    address, token, worker, incarnation, *rest = sys.argv[1:]
+    outgoing: queue.Queue[pb.Attendance | None] = queue.Queue()
+    outgoing.put(hello(int(worker), incarnation, int(rest[0]) if rest else 0))
     epoch = pb.Epoch()
 
     def send() -> Iterator[pb.Attendance]:
-        while (message := outgoing.get()) is not None:
-            yield message
+        while (each := outgoing.get()) is not None:
+            yield each
 
     def read_stdin() -> None:
         for line in sys.stdin:
-            words = line.split()
-            if words[0] == "leave":
-                outgoing.put(pb.Attendance(leaving=pb.Leaving(reason="told")))
-            elif words[0] == "result":
-                outgoing.put(pb.Attendance(result=pb.Result(json=b'{"step": 7}')))
-            elif words[0] == "lost":
-                outgoing.put(pb.Attendance(peer_lost=pb.PeerLost(epoch=epoch, rank=int(words[1]), reason="reset")))
-            elif words[0] == "step":
-                phase = pb.Progress.Phase.Value(words[2])
-                progress = pb.Progress(
-                    phase=phase,
-                    step=int(words[1]),
-                    total_steps=100,
-                    entered_op=int(words[3]),
-                    in_view=epoch,
-                    has_state=True,
-                )
-                outgoing.put(pb.Attendance(progress=progress))
+            outgoing.put(message(line.split(), epoch))
         outgoing.put(None)
 
     threading.Thread(target=read_stdin, daemon=True).start()
     channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
     try:
         for directive in rpc.CoordinatorStub(channel).Attend(send(), metadata=(("authorization", f"Bearer {token}"),)):
-            kind = directive.WhichOneof("directive")
-            told: dict[str, object] = {"kind": kind}
-            if kind == "view":
-                view = directive.view
-                epoch.CopyFrom(view.epoch)
-                told |= {
-                    "number": view.epoch.number,
-                    "term": view.epoch.term,
-                    "workers": [m.worker for m in view.members],
-                    "rank": view.your_rank,
-                    "leader": view.leader,
-                    "urgent": view.urgent,
-                    "key": view.key.decode(),
-                }
-            print(json.dumps(told), flush=True)
+            if directive.WhichOneof("directive") == "view":
+                epoch.CopyFrom(directive.view.epoch)
+            print(json.dumps(told(directive)), flush=True)
         print(json.dumps({"kind": "end"}), flush=True)
     except grpc.RpcError as error:
         print(json.dumps({"kind": "error", "code": error.code().name, "details": error.details()}), flush=True)
