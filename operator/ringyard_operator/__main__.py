@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ringyard_api.problems import ManifestError
 from ringyard_api.trainingjob import TrainingJob
 
 from ringyard_operator.errors import RingyardError
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         outcome = asyncio.run(_supervise(chosen))
-    except RingyardError as error:
+    except (RingyardError, ManifestError) as error:
         print(f"ringyard: {error}", file=sys.stderr)
         return 2
     print(f"ringyard: {outcome.ending}: {outcome.message}", flush=True)

@@ -284,11 +284,14 @@ def test_a_finished_job_goes_when_its_time_is_over(yard: Yard) -> None:
 
 
 def test_the_command_that_detaching_starts_says_its_errors_in_one_sentence(yard: Yard) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ringyard_operator", "supervise", "none", "--state-dir", str(yard.state.root)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("ringyard: there is no job named 'none'")
+    def said(name: str) -> str:
+        command = [sys.executable, "-m", "ringyard_operator", "supervise", name, "--state-dir", str(yard.state.root)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        return done.stderr
+
+    assert said("none").startswith("ringyard: there is no job named 'none'")
+    submit(yard.state, yard.manifest(""))
+    spec = yard.state.job("job").spec_file
+    spec.write_text(spec.read_text().replace('"replicas"', '"replica"'))
+    assert "Traceback" not in said("job") and "spec.workers.replica" in said("job")
