@@ -207,7 +207,6 @@ def cluster_only(job: TrainingJob) -> tuple[str, ...]:
         "spec.workers.template": _more_than_environment(spec.workers.template),
         "spec.serve.replicas": spec.serve is not None and spec.serve.replicas != 1,
         "spec.runPolicy.cleanPodPolicy": policy.clean_pod_policy != untouched.clean_pod_policy,
-        "spec.runPolicy.ttlSecondsAfterFinished": policy.ttl_seconds_after_finished is not None,
         "spec.runPolicy.queue": policy.queue is not None,
         "spec.runPolicy.priorityClassName": policy.priority_class_name is not None,
         "spec.runPolicy.managedBy": policy.managed_by is not None,
