@@ -6,6 +6,7 @@ laptop is switched off: whatever the test left running is ended by pid, and what
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -33,20 +34,30 @@ class Laptop:
         """What the commands see: few threads, and nothing of the user's own state."""
         return {**os.environ, "OMP_NUM_THREADS": "1", "XDG_STATE_HOME": str(self.folder / "xdg"), "COLUMNS": "160"}
 
-    def ringyard(self, *words: str, stdin: str | None = None, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+    def ringyard(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Runs `ringyard WORDS --state-dir …` to its end."""
         return subprocess.run(
             [*RINGYARD, *words, *self.state_option(words)],
-            input=stdin, capture_output=True, text=True, timeout=timeout, env=self.environment(), cwd=self.folder,
-        )  # fmt: skip
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            env=self.environment(),
+            cwd=self.folder,
+        )
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Starts `ringyard WORDS` and lets it run; its output goes to `out.log` in the laptop's folder."""
         with (self.folder / "out.log").open("a") as log:
             process = subprocess.Popen(
                 [*RINGYARD, *words, *self.state_option(words)],
-                stdout=log, stderr=subprocess.STDOUT, text=True, env=self.environment(), cwd=self.folder, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=self.environment(),
+                cwd=self.folder,
+            )
         self.started.append(process)
         return process
 
@@ -77,7 +88,8 @@ class Laptop:
 
     def agent(self, name: str, index: int) -> dict[str, Any]:
         """The record of the newest incarnation of a worker; {} before the first."""
-        records = [json.loads(path.read_text()) for path in (self.job(name) / "workers" / str(index)).glob("agent-*.json")]
+        folder = self.job(name) / "workers" / str(index)
+        records = [json.loads(path.read_text()) for path in folder.glob("agent-*.json")]
         return dict(max(records, key=lambda record: record["attempt"], default={}))
 
     def log(self, name: str, index: int) -> str:
@@ -101,21 +113,19 @@ class Laptop:
 
     def story(self) -> str:
         """What a person would look at after a failure."""
-        parts = [self.output()[-3000:]]
-        for status in sorted(self.state.glob("jobs/*/status.json")):
-            parts.append(f"{status}: {status.read_text()[:3000]}")
-        for log in sorted(self.state.glob("jobs/*/workers/*/log")):
-            parts.append(f"{log}: {log.read_text(errors='replace')[-1500:]}")
-        return "\n".join(parts)
+        files = [*sorted(self.state.glob("jobs/*/status.json")), *sorted(self.state.glob("jobs/*/workers/*/log"))]
+        return "\n".join([self.output()[-3000:], *(f"{f}: {f.read_text(errors='replace')[-3000:]}" for f in files)])
 
     def until_step(self, name: str, step: int) -> int:
         """Waits until the job has done `step` steps; answers with the step it is at."""
-        return int(self.until(f"step {step} of {name}", lambda: (s := self.status(name).get("step") or 0) >= step and s))
+        return int(self.until(f"step {step} of {name}", lambda: self.step(name) >= step and self.step(name)))
 
-    def until_condition(self, name: str, kind: str, status: str = "True") -> dict[str, Any]:
-        return dict(self.until(
-            f"{name} {kind}={status}", lambda: (c := self.condition(name, kind)).get("status") == status and c
-        ))  # fmt: skip
+    def step(self, name: str) -> int:
+        return int(self.status(name).get("step") or 0)
+
+    def live(self, name: str) -> int:
+        """Workers in the view."""
+        return int(self.status(name).get("workers", {}).get("live", 0))
 
     # -- processes ----------------------------------------------------------------------------------------------------
     def processes(self) -> dict[int, str]:
@@ -142,10 +152,8 @@ class Laptop:
                 process.wait()
         for _ in range(3):
             for pid in self.processes():
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             time.sleep(0.05)
 
 

@@ -5,6 +5,9 @@ The rows that only the workers can see (data, model, user code) run a real job w
 
 from __future__ import annotations
 
+import json
+import resource
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,20 +38,28 @@ def manifest(machine: Laptop, text: str, name: str = "bad.yaml") -> str:
     return name
 
 
+ONE_WORKER = HEAD + MODEL + DATA + FIT
+GATE = "  evaluate: {metrics: [accuracy], gate: [{metric: accuracy, atLeast: %s}]}\n"
 AT_THE_DOOR = {
-    "an unknown field names the nearest": (
-        HEAD.replace("replicas: 1", "replcas: 1") + MODEL + DATA + FIT, "spec.workers.replcas", "replicas"),
-    "a wrong type": (HEAD.replace("replicas: 1", "replicas: many") + MODEL + DATA + FIT, "spec.workers.replicas", "integer"),
-    "out of range": (HEAD.replace("replicas: 1", "replicas: 0") + MODEL + DATA + FIT, "spec.workers.replicas", "at least 1, got 0"),
+    "an unknown field": (ONE_WORKER.replace("replicas: 1", "replcas: 1"), "spec.workers.replcas", "replicas"),
+    "a wrong type": (ONE_WORKER.replace("replicas: 1", "replicas: many"), "spec.workers.replicas", "integer"),
+    "out of range": (ONE_WORKER.replace("replicas: 1", "replicas: 0"), "spec.workers.replicas", "at least 1, got 0"),
     "empty file": ("", "empty", ""),
-    "two documents": ((HEAD + MODEL + DATA + FIT) + "---\n" + (HEAD + MODEL + DATA + FIT), "document", "one"),
+    "two documents": (ONE_WORKER + "---\n" + ONE_WORKER, "document", "one"),
     "not YAML": ("kind: [TrainingJob\nspec: }\n", "line", "column"),
-    "model and command at once": (HEAD + MODEL + DATA + FIT + "  command: [python, train.py]\n", "command", "model"),
+    "model and command at once": (ONE_WORKER + "  command: [python, train.py]\n", "command", "model"),
     "a gate without a part to judge it on": (
-        HEAD + MODEL + "  data: {uri: sklearn://iris}\n" + FIT + "  evaluate: {metrics: [accuracy], gate: [{metric: accuracy, atLeast: 0.9}]}\n",
-        "gate", "split"),
-    "not supported yet": (HEAD + MODEL + DATA + FIT.replace("epochs: 1", "epochs: 1, precision: bf16"), "precision", "not supported yet"),
-}  # fmt: skip
+        HEAD + MODEL + "  data: {uri: sklearn://iris}\n" + FIT + GATE % 0.9,
+        "gate",
+        "split",
+    ),
+    "missing data file": (HEAD + MODEL + CSV + FIT, "spec.data.uri", "table.csv"),
+    "not supported yet": (
+        ONE_WORKER.replace("epochs: 1", "epochs: 1, precision: bf16"),
+        "precision",
+        "not supported yet",
+    ),
+}
 
 
 @pytest.mark.parametrize("row", AT_THE_DOOR)
@@ -64,7 +75,9 @@ def test_refused_at_the_door(machine: Laptop, row: str) -> None:
 
 
 def test_all_errors_of_a_file_are_told_at_once(machine: Laptop) -> None:
-    text = (HEAD.replace("replicas: 1", "replicas: 0") + MODEL + DATA + FIT.replace("epochs: 1", "epoch: 1")).replace("lr: 0.1", "lr: -1")
+    text = ONE_WORKER
+    for right, wrong in (("replicas: 1", "replicas: 0"), ("epochs: 1", "epoch: 1"), ("lr: 0.1", "lr: -1")):
+        text = text.replace(right, wrong)
     done = machine.ringyard("validate", manifest(machine, text))
     assert done.returncode == 2
     for path in ("spec.workers.replicas", "spec.fit.epoch", "spec.fit.optimizer.lr"):
@@ -76,10 +89,19 @@ def test_a_missing_manifest_is_named(machine: Laptop) -> None:
     assert done.returncode == 2 and "nowhere.yaml" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("words", [("status", "ghost"), ("logs", "ghost"), ("scale", "ghost", "--replicas", "2"), ("stop", "ghost"),
-                                   ("delete", "ghost"), ("wait", "ghost", "--for", "Succeeded"), ("endpoint", "delete", "ghost")])  # fmt: skip
-def test_no_such_job_is_exit_3(machine: Laptop, words: tuple[str, ...]) -> None:
-    done = machine.ringyard(*words)
+GHOST = [
+    "status ghost",
+    "logs ghost",
+    "scale ghost --replicas 2",
+    "stop ghost",
+    "delete ghost",
+    "endpoint delete ghost",
+]
+
+
+@pytest.mark.parametrize("words", [*GHOST, "wait ghost --for Succeeded"])
+def test_no_such_job_is_exit_3(machine: Laptop, words: str) -> None:
+    done = machine.ringyard(*words.split())
     assert done.returncode == 3 and "ghost" in done.stderr
 
 
@@ -90,21 +112,31 @@ def test_a_state_folder_that_cannot_be_written(machine: Laptop) -> None:
 
 
 OWN = '  model: {factory: "own:build", args: {}}\n  code: {path: .}\n'
-IN_THE_WORKER = {
-    "missing data file": (MODEL + CSV, {}, ("spec.data.uri", "table.csv")),
-    "CSV without the label column": (MODEL + CSV, {"table.csv": GOOD_ROWS.replace("a,b,y", "a,b,z")}, ("spec.data.label", "y")),
+RAISES = "def build():\n    raise ValueError('no such width')\n"
+TOO_WIDE = "import torch\n\ndef build():\n    return torch.nn.Linear(7, 3)\n"
+IN_THE_WORKER: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
+    "CSV without the label column": (
+        MODEL + CSV,
+        {"table.csv": GOOD_ROWS.replace("a,b,y", "a,b,z")},
+        ("spec.data.label", "y"),
+    ),
     "a feature that is no number": (
-        MODEL + CSV, {"table.csv": GOOD_ROWS.replace("3.5,0.0", "red,0.0")}, ("spec.data.features", "a", "oneHot")),
+        MODEL + CSV,
+        {"table.csv": GOOD_ROWS.replace("3.5,0.0", "red,0.0")},
+        ("spec.data.features", "a", "oneHot"),
+    ),
     "a row with NaN": (MODEL + CSV, {"table.csv": GOOD_ROWS.replace("3.5,0.0", ",0.0")}, ("spec.data", "impute")),
-    "a class with one sample under stratify": (MODEL + CSV, {"table.csv": GOOD_ROWS + "1.0,2.0,9\n"}, ("stratify", "9")),
+    "a class with one sample": (MODEL + CSV, {"table.csv": GOOD_ROWS + "1.0,2.0,9\n"}, ("stratify", "9")),
     "a factory that cannot be imported": (OWN + DATA, {}, ("spec.model.factory", "own")),
-    "a factory that raises": (OWN + DATA, {"own.py": "def build():\n    raise ValueError('no such width')\n"}, ("spec.model.factory", "no such width")),
-    "a factory that returns no module": (OWN + DATA, {"own.py": "def build():\n    return 7\n"}, ("spec.model.factory", "int")),
-    "a model that does not fit the data": (
-        '  model: {factory: "own:build", args: {}}\n  code: {path: .}\n' + DATA,
-        {"own.py": "import torch\n\ndef build():\n    return torch.nn.Linear(7, 3)\n"}, ("spec.model", "4")),
-    "a loss that is no longer finite": (MODEL + DATA.replace("stratify: true", "stratify: true"), {}, ("finite", "step")),
-}  # fmt: skip
+    "a factory that raises": (OWN + DATA, {"own.py": RAISES}, ("spec.model.factory", "no such width")),
+    "a factory that returns no module": (
+        OWN + DATA,
+        {"own.py": "def build():\n    return 7\n"},
+        ("spec.model.factory", "int"),
+    ),
+    "a model that does not fit the data": (OWN + DATA, {"own.py": TOO_WIDE}, ("spec.model", "4")),
+    "a loss that is no longer finite": (MODEL + DATA, {}, ("nan", "step", "spec.fit.optimizer.lr")),
+}
 
 
 @pytest.mark.parametrize("row", IN_THE_WORKER)
@@ -124,7 +156,8 @@ def test_refused_by_the_worker(machine: Laptop, row: str) -> None:
 
 def test_user_code_that_calls_sys_exit_3_is_a_permanent_failure_with_that_code(machine: Laptop) -> None:
     (machine.folder / "train.py").write_text("import sys\nprint('the cupboard is bare')\nsys.exit(3)\n")
-    done = machine.ringyard("run", manifest(machine, HEAD + "  command: [python, train.py]\n  code: {path: .}\n"), "--no-serve")
+    script = HEAD + "  command: [python, train.py]\n  code: {path: .}\n"
+    done = machine.ringyard("run", manifest(machine, script), "--no-serve")
     assert done.returncode == 1
     failed = machine.condition("bad", "Failed")
     assert failed["status"] == "True" and "3" in failed["message"] and "the cupboard is bare" in failed["message"]
@@ -132,9 +165,7 @@ def test_user_code_that_calls_sys_exit_3_is_a_permanent_failure_with_that_code(m
 
 
 def test_a_gate_that_is_not_reached_keeps_the_model_and_serves_nothing(machine: Laptop) -> None:
-    text = HEAD + MODEL + DATA + FIT + (
-        "  evaluate: {metrics: [accuracy], gate: [{metric: accuracy, atLeast: 0.999}]}\n  serve: {endpoint: never}\n"
-    )
+    text = ONE_WORKER + GATE % 0.999 + "  serve: {endpoint: never}\n"
     done = machine.ringyard("run", manifest(machine, text))
     assert done.returncode == 1 and "accuracy" in done.stderr and "0.999" in done.stderr
     assert machine.condition("bad", "Failed")["reason"] == "GateNotReached"
@@ -161,14 +192,58 @@ def test_a_worker_that_runs_out_of_memory_is_restarted_and_counted(machine: Lapt
 
 
 def test_a_model_server_port_that_is_taken_is_named(machine: Laptop) -> None:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        text = HEAD + MODEL + DATA + FIT + f"  serve: {{endpoint: busy, port: {port}}}\n"
+        text = ONE_WORKER + f"  serve: {{endpoint: busy, port: {port}}}\n"
         done = machine.ringyard("run", manifest(machine, text))
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == 2, done.stdout + done.stderr
     assert str(port) in done.stderr and "Traceback" not in done.stderr
     assert not machine.processes()
+
+
+LONG = (
+    HEAD
+    + """\
+  model: {factory: "ringyard_trainer.models:mlp", args: {hidden: [64], classes: 10}}
+  data: {uri: sklearn://digits, split: {test: 0.2, seed: 7, stratify: true}}
+  fit: {epochs: 150, batchSize: 64, optimizer: {name: adam, lr: 1.0e-3}}
+  checkpoint: {everySteps: 20, keep: 3}
+"""
+)
+
+
+def test_a_disk_full_at_a_checkpoint_is_said_and_costs_neither_the_training_nor_the_old_checkpoints(
+    machine: Laptop,
+) -> None:
+    process = machine.start("run", manifest(machine, LONG), "--no-serve")
+    machine.until_step("bad", 45)
+    pid = machine.agent("bad", 0)["child_pid"]
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (16384, hard))
+    machine.until(
+        "it says so", lambda: "checkpoint" in machine.log("bad", 0) and "File too large" in machine.log("bad", 0)
+    )
+    kept = list((machine.run_dir("bad") / "checkpoints").glob("step-*.safetensors"))
+    assert kept, "the old checkpoints are still there"
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+    assert process.wait(timeout=150) == 0, machine.story()
+    assert machine.status("bad")["restarts"]["counted"] == 0
+
+
+def test_a_corrupt_checkpoint_is_passed_over_for_the_one_before_and_named(machine: Laptop) -> None:
+    process = machine.start("run", manifest(machine, LONG), "--no-serve")
+    machine.until_step("bad", 70)
+    assert machine.ringyard("stop", "bad").returncode == 0
+    process.wait(timeout=60)
+    newest = max((machine.run_dir("bad") / "checkpoints").glob("step-*.safetensors"))
+    torn = bytearray(newest.read_bytes())
+    torn[len(torn) // 2] ^= 0xFF
+    newest.write_bytes(torn)
+    done = machine.ringyard("run", "bad.yaml", "--no-serve")
+    assert done.returncode == 0, done.stdout + done.stderr + machine.story()
+    assert newest.stem in machine.log("bad", 0) and "corrupt" in machine.log("bad", 0)
+    report = json.loads((machine.run_dir("bad") / "report" / "report.json").read_text())
+    steps = [point["step"] for point in report["curve"]]
+    assert steps == sorted(set(steps)) and steps[-1] == machine.status("bad")["totalSteps"]
