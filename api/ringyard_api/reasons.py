@@ -38,6 +38,7 @@ class Reason(StrEnum):
     RESTARTING = "Restarting"
     NOT_RUNNING = "NotRunning"
     SUSPENDED = "Suspended"
+    NOT_SUSPENDED = "NotSuspended"
     RESUMED = "Resumed"
     STOPPED = "Stopped"
     EVALUATING = "Evaluating"

@@ -101,10 +101,17 @@ def _running(
         job,
         status,
         [*judged.orders, *roster.actions],
-        [*claims, _claim(ConditionType.SUSPENDED, "False", Reason.RESUMED, "the job is not suspended")],
+        [*claims, _not_suspended(status)],
         wake_at=_earliest(clock, roster.wake_at, _deadline(job, status)),
         now=now,
     )
+
+
+def _not_suspended(status: JobStatus) -> Claim:
+    before = find(status.conditions, ConditionType.SUSPENDED)
+    if before is None or (before.status == "False" and before.reason != Reason.RESUMED):
+        return _claim(ConditionType.SUSPENDED, "False", Reason.NOT_SUSPENDED, "the job is not suspended")
+    return _claim(ConditionType.SUSPENDED, "False", Reason.RESUMED, "the job goes on after it was stopped")
 
 
 def _pausing(job: TrainingJob, observed: Observed, status: JobStatus, pause: patience.Pause, now: float) -> Plan:

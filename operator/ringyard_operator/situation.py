@@ -5,7 +5,7 @@ Called by `plan`. It changes nothing and decides nothing: it names what is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ringyard_api.jobstatus import JobStatus, rfc3339
 from ringyard_api.reasons import ConditionType, Reason
@@ -20,10 +20,14 @@ _PHASES = {"EVALUATING": "the model is evaluated", "EXPORTING": "the model is ex
 
 def claims(job: TrainingJob, observed: Observed, status: JobStatus, delayed: Mapping[int, float]) -> list[Claim]:
     """Admitted, Running, Degraded, Failed and the summary."""
-    group, desired, ready = observed.group, status.workers.desired, status.workers.ready
-    missing = "; ".join(_missing(job, observed, status, delayed))
+    group, ready = observed.group, status.workers.ready
+    done = _done(job, observed)
+    desired = status.workers.desired - len(done)
+    missing = "; ".join(_missing(job, observed, status, delayed, done))
     in_view = group is not None and group.epoch > 0 and ready > 0
-    if not in_view:
+    if done and not desired:
+        reason, sentence = Reason.EVALUATING, "the script has ended well in every worker"
+    elif not in_view:
         reason, sentence = _why_not(job, group, status, missing)
     elif group is not None and group.phase in _PHASES and (group.phase != "EVALUATING" or _all_steps_done(group)):
         reason, sentence = Reason.EVALUATING, _PHASES[group.phase]
@@ -33,7 +37,8 @@ def claims(job: TrainingJob, observed: Observed, status: JobStatus, delayed: Map
         reason, sentence = Reason.RUNNING, f"{ready} of {desired} workers train"
     if group is not None and group.note:
         sentence = f"{sentence} ({group.note})"
-    degraded = (in_view and ready < desired) or reason in (Reason.BELOW_MIN_REPLICAS, Reason.RESTARTING)
+    trained = in_view or _ran(group)  # who has not begun yet lacks nobody
+    degraded = trained and (reason in (Reason.BELOW_MIN_REPLICAS, Reason.RESTARTING) or (in_view and ready < desired))
     whole = Reason.ALL_WORKERS_READY if ready >= desired else Reason.STARTING
     return [
         _claim(ConditionType.SUCCEEDED, "Unknown", reason, sentence),
@@ -54,11 +59,26 @@ def _all_steps_done(group: GroupSeen) -> bool:
     return group.total_steps > 0 and group.step >= group.total_steps
 
 
+def _ran(group: GroupSeen | None) -> bool:
+    """Whether there was a view before."""
+    return group is not None and (group.first_step_at is not None or group.view_changes > 0)
+
+
+def _done(job: TrainingJob, observed: Observed) -> set[int]:
+    """Indices whose script has ended well and that are of no gang any more: they are done, and nobody misses them."""
+    if not job.spec.command:
+        return set()
+    members = observed.group.members if observed.group is not None else ()
+    well = {e.uid for e in observed.exits if e.exit_code == 0 and not e.consequence}
+    newest = {w.index: w for w in sorted(observed.workers, key=lambda w: w.attempt)}
+    ended = {i for i, w in newest.items() if w.phase is WorkerPhase.SUCCEEDED or w.uid in well}
+    return {i for i in ended if i < job.spec.workers.replicas} - {m.index for m in members if m.in_view}
+
+
 def _why_not(job: TrainingJob, group: GroupSeen | None, status: JobStatus, missing: str) -> tuple[Reason, str]:
-    waiting = group.waiting_reason if group is not None else ""
+    waiting = group.waiting_reason if group is not None and status.workers.live else ""
     sentence = "; ".join(part for part in (waiting, missing) if part) or "the workers are being started"
-    ran = group is not None and (group.first_step_at is not None or group.view_changes > 0)
-    if ran and group is not None and group.below_minimum_since is not None:
+    if _ran(group) and group is not None and group.below_minimum_since is not None:
         return Reason.BELOW_MIN_REPLICAS, sentence
     if any(entry.counted for entry in status.restarts.ledger) and missing and "again" in missing:
         return Reason.RESTARTING, sentence
@@ -66,16 +86,19 @@ def _why_not(job: TrainingJob, group: GroupSeen | None, status: JobStatus, missi
     return (Reason.LOADING if live else Reason.STARTING), sentence
 
 
-def _missing(job: TrainingJob, observed: Observed, status: JobStatus, delayed: Mapping[int, float]) -> list[str]:
-    """One clause for each wanted worker that does not train."""
+def _missing(
+    job: TrainingJob, observed: Observed, status: JobStatus, delayed: Mapping[int, float], done: Collection[int]
+) -> list[str]:
+    """One clause for each wanted worker that does not train; those that load for the first time share one."""
     members = observed.group.members if observed.group is not None else ()
     training = {m.index for m in members if m.in_view}
     newest = {w.index: w for w in sorted(observed.workers, key=lambda w: w.attempt)}
     waiting = {e.uid: e for e in observed.exits}
-    clauses = []
+    clauses: list[str] = []
+    loading: list[int] = []
     for index in range(job.spec.workers.replicas):
         worker = newest.get(index)
-        if index in training or worker is None:
+        if index in training or index in done or worker is None:
             continue
         if index in delayed:
             clauses.append(f"{_last_words(status, index)}, it starts again at {rfc3339(delayed[index])}")
@@ -85,19 +108,22 @@ def _missing(job: TrainingJob, observed: Observed, status: JobStatus, delayed: M
             clauses.append(f"worker {index} is pending: {worker.waiting_reason}")
         elif worker.phase is WorkerPhase.TERMINATING:
             clauses.append(f"worker {index} is leaving")
+        elif worker.phase is WorkerPhase.RUNNING and (lost := _lost(observed.group, status, worker)):
+            clauses.append(lost)
         elif worker.phase is WorkerPhase.RUNNING:
-            clauses.append(_loads(observed.group, status, worker))
+            loading.append(index)
+    if loading:
+        one = len(loading) == 1
+        clauses.append(f"worker{'' if one else 's'} {', '.join(map(str, loading))} {'loads' if one else 'load'}")
     return clauses
 
 
-def _loads(group: GroupSeen | None, status: JobStatus, worker: WorkerSeen) -> str:
-    """A worker that runs and does not train: it loads, for the first time or after an end."""
+def _lost(group: GroupSeen | None, status: JobStatus, worker: WorkerSeen) -> str:
+    """Of a worker that runs and does not train: how it came to that, or nothing if it loads for the first time."""
     lost = f"worker {worker.index} was lost"
     if any(entry.uid == worker.uid for entry in status.restarts.ledger):
         return f"{_last_words(status, worker.index)}, it loads again"
-    if group is not None and lost in group.view_reason:
-        return lost
-    return f"worker {worker.index} loads"
+    return lost if group is not None and lost in group.view_reason else ""
 
 
 def _last_words(status: JobStatus, index: int) -> str:

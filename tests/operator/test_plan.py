@@ -111,7 +111,7 @@ def test_a_new_job_starts_all_its_workers_and_admits_that_it_does_not_run_yet() 
     assert made.actions == tuple(StartWorker(index=i, attempt=0, reason="wanted") for i in range(3))
     assert says(made, "Succeeded") == ("Unknown", "Starting") and says(made, "Running")[0] == "False"
     assert made.status.start_time == rfc3339(NOW) and made.status.observed_generation == 7
-    assert made.status.attempts == {"0": 0, "1": 0, "2": 0}
+    assert made.status.attempts == {"0": 0, "1": 0, "2": 0} and says(made, "Suspended") == ("False", "NotSuspended")
 
 
 def test_a_job_suspended_at_creation_gets_no_worker_and_no_start_time() -> None:
@@ -139,7 +139,7 @@ def test_suspending_a_running_job_stops_all_and_resuming_makes_new_attempts_and_
     assert made.status.start_time == "" and made.status.restarts.counted == 0
     made = plan(after(job(), made), Observed(), NOW + 100)
     assert [a.attempt for a in made.actions if isinstance(a, StartWorker)] == [1, 1, 1]
-    assert made.status.start_time == rfc3339(NOW + 100) and says(made, "Suspended")[0] == "False"
+    assert made.status.start_time == rfc3339(NOW + 100) and says(made, "Suspended") == ("False", "Resumed")
 
 
 def test_stopping_is_suspending_without_a_change_of_the_manifest() -> None:
