@@ -52,7 +52,7 @@ def test_without_a_terminal_each_condition_is_said_once_and_progress_every_two_s
     now = 100.0
     display = PlainDisplay(clock=lambda: now)
     starting = ("Succeeded", "Unknown", "Starting", "3 workers start")
-    display.update(job(starting), None)
+    display.update(job(starting, ("Admitted", "True", "Admitted", "nothing holds the job back")), None)
     display.update(job(starting, ("Degraded", "False", "AsWanted", "nothing is wrong")), None)
     running = (
         ("Succeeded", "Unknown", "Running", "3 workers train"),
@@ -63,8 +63,11 @@ def test_without_a_terminal_each_condition_is_said_once_and_progress_every_two_s
     now += 2.0
     display.update(job(*running, ("Degraded", "True", "WorkerLost", "worker 1 was lost"), eta=70), at(130))
     display.update(job(*running, ("Degraded", "False", "AsWanted", "worker 1 is back"), eta=70), at(131))
-    ended = ("Succeeded", "True", "Completed", "all is done")
-    display.update(job(ended, ("Running", "False", "Completed", "it has ended"), ("Failed", "False", "No", "no")), None)
+    ended = ("Succeeded", "True", "Completed", "all is done; accuracy 0.9 is at least 0.8")
+    gate = ("Evaluated", "True", "GateReached", "accuracy 0.9 is at least 0.8")
+    display.update(
+        job(ended, gate, ("Running", "False", "Completed", "it has ended"), ("Failed", "False", "No", "no")), None
+    )
     assert capsys.readouterr().out.splitlines() == [
         "Starting: 3 workers start",
         "Running: 3 workers train",
@@ -72,7 +75,7 @@ def test_without_a_terminal_each_condition_is_said_once_and_progress_every_two_s
         "Degraded: worker 1 was lost",
         "step 130/500 (26%)  loss 0.1235  12.3k samples/s  workers 2/3  ETA 1m10s",
         "not Degraded: worker 1 is back",
-        "Completed: all is done",
+        "Completed: all is done; accuracy 0.9 is at least 0.8",
     ]
 
 

@@ -73,8 +73,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Line, lis
     said = until_served(run)
     yield line, said
     run.send_signal(signal.SIGINT)
-    _, trouble = run.communicate(timeout=60)
+    rest, trouble = run.communicate(timeout=60)
     assert (run.returncode, trouble) == (0, ""), said
+    assert "stopping: the model server answers the requests that it has, and ends" in rest
 
 
 def test_after_publishing_the_url_and_a_predict_command_that_works_are_said(served: tuple[Line, list[str]]) -> None:

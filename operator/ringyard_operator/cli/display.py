@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import click
-from ringyard_api.jobstatus import JobStatus
+from ringyard_api.jobstatus import Condition, JobStatus
 from ringyard_api.trainingjob import TrainingJob
 
 from ringyard_operator.cli import describe
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 SECONDS_BETWEEN_LINES = 2.0
+_NO_NEWS = {("Admitted", "Admitted"), ("Evaluated", "Evaluated")}  # nothing waits, and no gate was set
 
 
 class Display(Protocol):
@@ -45,24 +46,31 @@ class News:
         self._said: set[str] = set()  # since the last news that was more than the summary's
 
     def of(self, status: JobStatus | None) -> list[str]:
-        """The lines that are new. What stopped to hold is news while the job goes on. A job that turns to and fro
-        between
-        training and evaluating says each once, until something else happens."""
-        lines: list[str] = []
+        """The lines that are new, the summary's last. What stopped to hold is news while the job goes on. A job that
+        turns to and fro between training and evaluating says each once, until something else happens.
+        """
         conditions = status.conditions if status else ()
         over = any(each.type == "Succeeded" and each.status != "Unknown" for each in conditions)
-        for condition in conditions:
-            before = self._known.get(condition.type, ("", ""))
-            now = self._known[condition.type] = (condition.status, condition.reason)
-            summary = condition.type == "Succeeded"
-            if before == now or (condition.status == "False" and not summary and (over or before[0] != "True")):
+        news = [each for each in conditions if self._is_news(each, over)]
+        news.sort(key=lambda each: each.type == "Succeeded")
+        lines: list[str] = []
+        for at, condition in enumerate(news):
+            message = condition.message
+            if not message or message in self._said or any(message in later.message for later in news[at + 1 :]):
                 continue
-            if condition.message and condition.message not in self._said:
-                if not summary:
-                    self._said.clear()
-                self._said.add(condition.message)
-                lines.append(f"{_title(condition.type, condition.status, condition.reason)}: {condition.message}")
+            if condition.type != "Succeeded":
+                self._said.clear()
+            self._said.add(message)
+            lines.append(f"{_title(condition.type, condition.status, condition.reason)}: {message}")
         return lines
+
+    def _is_news(self, condition: Condition, over: bool) -> bool:
+        """Whether it has changed, and to something that a person would miss."""
+        before = self._known.get(condition.type, ("", ""))
+        now = self._known[condition.type] = (condition.status, condition.reason)
+        if before == now or (condition.type, condition.reason) in _NO_NEWS:
+            return False
+        return condition.type == "Succeeded" or condition.status != "False" or (not over and before[0] == "True")
 
 
 def _title(kind: str, status: str, reason: str) -> str:

@@ -164,17 +164,24 @@ class _Watch:
         self.interrupted = False
         self._where, self._trouble = where, trouble()
         self._news = News()
-        self._serving = False
+        self._serving = self._trained = False
 
     def changed(self, job: TrainingJob, group: GroupSeen | None) -> None:
         """The supervisor's `on_change`."""
-        from ringyard_operator.cli.describe import holds
+        from ringyard_operator.cli.describe import finished, holds
 
+        self._trained = finished(job) or (job.status is not None and job.status.model is not None)
         self.display.update(job, group)
         for sentence in self._news.of(job.status):
             self._trouble.log(f"{job.metadata.name}: {sentence}")
         if not self._serving and (holds(job.status, "Published") or holds(job.status, "Succeeded")):
             self._serving = self.say_served(job, "serving {} until Ctrl-C; ask it with:")
+
+    def leaving(self) -> str:
+        """Who has to go before the process can end."""
+        if self._trained:
+            return "the model server answers the requests that it has, and ends"
+        return "the workers leave with a checkpoint"
 
     def say_served(self, job: TrainingJob, sentence: str) -> bool:
         """Says where the job's model is served and how to ask it, once its version is ready."""
@@ -222,7 +229,7 @@ async def _supervise(where: StateDir, name: str, watch: _Watch, *, serve: bool, 
             _kill(where, name)
             os._exit(Exit.INTERRUPTED)
         watch.interrupted = True
-        watch.display.say("stopping: the workers leave with a checkpoint; Ctrl-C again ends at once")
+        watch.display.say(f"stopping: {watch.leaving()}; Ctrl-C again ends at once")
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
