@@ -55,6 +55,7 @@ class Loop:
                 with contextlib.suppress(ViewLost):
                     self._live(self._gang.next_view())
         except Terminated:
+            self._report("CHECKPOINTING")  # the last step is known before the member is gone
             if self._view is not None and self._view.rank == self._view.leader and self._fit.state.step:
                 self._save(checkpoint.name_of(self._fit.state.step))  # whoever leaves last leaves the newest state
             raise

@@ -35,6 +35,7 @@ class Attendance:
         self._launch, self._metrics_address = launch, metrics_address
         self._outbox: SimpleQueue[pb.Attendance | None] = SimpleQueue()
         self._kept: dict[str, pb.Attendance] = {}  # repeated at each dial
+        self._lock = threading.Lock()  # what is kept goes out on the present stream or on the next, never on none
         self._closed = threading.Event()
         self._channel: grpc.Channel | None = None
         self._thread: threading.Thread | None = None
@@ -76,8 +77,9 @@ class Attendance:
                 self._thread.join(0.5)
 
     def _keep(self, kind: str, message: pb.Attendance) -> None:
-        self._kept[kind] = message
-        self._outbox.put(message)
+        with self._lock:
+            self._kept[kind] = message
+            self._outbox.put(message)
 
     def _run(self, address: str, standing: Callable[[], Standing], listener: Callable[[Directive], None]) -> None:
         pause = _BACK_OFF[0]
@@ -103,9 +105,10 @@ class Attendance:
         """One stream from dial to end; whether the coordinator ever answered on it."""
         answered = False
         dialled = SimpleQueue[pb.Attendance | None]()
-        for kept in self._kept.values():
-            dialled.put(kept)
-        self._outbox = dialled  # a message put into the one before is kept, or is stale by now
+        with self._lock:
+            for kept in self._kept.values():
+                dialled.put(kept)
+            self._outbox = dialled  # a message put into the one before is kept, or is stale by now
         over = threading.Event()
         self._channel = channel = grpc.insecure_channel(where, options=_OPTIONS)
         try:
