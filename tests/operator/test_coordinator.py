@@ -204,6 +204,21 @@ def test_who_asks_to_leave_is_told_to_wait_while_the_others_get_a_planned_view()
     run(body)
 
 
+def test_the_last_step_of_a_gang_that_leaves_as_one_is_known_though_nobody_leads_any_more() -> None:
+    async def body() -> None:
+        async with yard() as made:
+            members = await made.gang(2)
+            for member in members:
+                member.say("step 5 TRAINING 5")
+                member.say("leave")
+            for member in members:
+                await member.next("wait")
+            members[1].say("step 7 CHECKPOINTING 7")
+            await made.until(lambda: made.coordinator.seen().group.step == 7)
+
+    run(body)
+
+
 def test_a_newer_incarnation_fences_the_older_one() -> None:
     async def body() -> None:
         async with yard() as made:

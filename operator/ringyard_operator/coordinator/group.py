@@ -121,6 +121,8 @@ class Group:
             now=self.clock(),
         )
         self.settle()
+        if self.membership.view is None and progress.total_steps:
+            self._remember(progress)  # all leave at once: the last words come when nobody leads any more
 
     def take_result(self, key: int, result: Mapping[str, Any]) -> None:
         """The leader has written result.json."""
@@ -234,3 +236,7 @@ class Group:
             progress = self.progress_of.get(view.members[view.leader].key)
             if progress is not None:
                 self.last_progress = progress
+
+    def _remember(self, progress: pb.Progress) -> None:
+        if self.last_progress is None or progress.step > self.last_progress.step:
+            self.last_progress = progress
