@@ -57,7 +57,10 @@ class Scripts:
                 if child.poll() is None:
                     child.send_signal(signal.SIGINT)
                     time.sleep(0.5)
-            child.communicate(timeout=60)
+            child.wait(timeout=60)
+            for stream in (child.stdout, child.stderr):
+                if stream is not None:
+                    stream.close()
 
     def left(self) -> list[int]:
         """Processes of this state folder that do not go by themselves within seconds."""
@@ -140,6 +143,17 @@ def test_ctrl_c_stops_the_workers_and_the_same_run_goes_on(scripts: Scripts) -> 
     assert scripts.left() == []
     marker.touch()
     assert scripts.call("run", manifest).returncode == 0
+
+
+def test_a_reader_that_goes_and_a_terminal_that_closes_leave_no_process_behind(scripts: Scripts) -> None:
+    manifest = scripts.job("alone", WAITS)
+    with scripts.running("run", manifest) as child:
+        assert child.stdout is not None
+        child.stdout.close()  # as `| head -1` does
+        assert scripts.call("wait", "alone", "--for", "Running", "--timeout", "60").returncode == 0
+        child.send_signal(signal.SIGHUP)
+        assert child.wait(timeout=60) == 130
+    assert scripts.left() == []
 
 
 def test_a_second_ctrl_c_ends_at_once_what_will_not_leave(scripts: Scripts) -> None:

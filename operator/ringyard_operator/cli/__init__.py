@@ -153,6 +153,6 @@ def _leave(code: int) -> None:
     """Ends the process. Output that nobody reads any more is no error."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(int(code))

@@ -6,6 +6,7 @@ terminal progress is one line at most every two seconds. It prints and remembers
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -127,7 +128,7 @@ class PlainDisplay:
             self.say(progress_line(job, group))
 
     def say(self, sentence: str) -> None:
-        click.echo(sentence)
+        _print(sentence)
 
     def close(self) -> None:
         return
@@ -155,14 +156,16 @@ class LiveDisplay:
 
     def say(self, sentence: str) -> None:
         if self._bar is not None and not self._closed:
-            self._bar[0].console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+            with contextlib.suppress(OSError):
+                self._bar[0].console.print(sentence, markup=False, highlight=False, soft_wrap=True)
         else:
-            click.echo(sentence)
+            _print(sentence)
 
     def close(self) -> None:
         self._closed = True
         if self._bar is not None:
-            self._bar[0].stop()
+            with contextlib.suppress(OSError):
+                self._bar[0].stop()
 
     def _draw(self, name: str) -> tuple[Progress, TaskID]:
         from rich.progress import BarColumn, Progress, TextColumn
@@ -176,6 +179,12 @@ class LiveDisplay:
         task = progress.add_task(name, total=None, facts="", count="")
         progress.start()
         return progress, task
+
+
+def _print(sentence: str) -> None:
+    """A reader that has gone (`| head`, a closed terminal) is no reason to end a training."""
+    with contextlib.suppress(OSError):
+        click.echo(sentence)
 
 
 def make_display(interactive: bool) -> Display:

@@ -229,11 +229,12 @@ async def _supervise(where: StateDir, name: str, watch: _Watch, *, serve: bool, 
             _kill(where, name)
             os._exit(Exit.INTERRUPTED)
         watch.interrupted = True
-        watch.display.say(f"stopping: {watch.leaving()}; Ctrl-C again ends at once")
         stop.set()
+        watch.display.say(f"stopping: {watch.leaving()}; Ctrl-C again ends at once")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupted)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays nohup
+            loop.add_signal_handler(number, interrupted)
     return await supervise(where, name, serve=serve, metrics_port=metrics_port, on_change=watch.changed, stop=stop)
 
 
