@@ -85,7 +85,7 @@ def test_only_marked_processes_of_a_session_are_killed() -> None:
     leader = subprocess.Popen(["sh", "-c", script], env=environment, start_new_session=True)
     try:
         deadline = time.monotonic() + 20
-        while len(procfs.find("MARK", "this-test")) != 1:
+        while len(marked := procfs.find("MARK", "this-test")) != 1 or marked == [leader.pid]:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert procfs.kill_session(leader.pid, "MARK", "this-test") == 1
