@@ -269,6 +269,29 @@ def test_wait_ends_with_0_when_it_holds_1_when_it_never_will_and_4_in_time(tmp_p
     assert call(tmp_path, "status", "other").returncode == 3
 
 
+def test_a_spoilt_job_hides_no_other_and_can_be_deleted(tmp_path: Path) -> None:
+    state = stored(tmp_path, ended("True", "Completed", "all is done"))
+    submit(state, resolve(load_job(JOB.replace("name: iris", "name: other"), "-")))
+    state.job("other").spec_file.write_text("{")
+    shown = call(tmp_path, "list")
+    assert (shown.returncode, "iris" in shown.stdout, "spec.json is not JSON" in shown.stderr) == (0, True, True)
+    assert call(tmp_path, "delete", "other").returncode == 0
+    assert call(tmp_path, "list").stderr == ""
+
+
+def test_what_has_ended_cannot_be_stopped(tmp_path: Path) -> None:
+    stored(tmp_path, ended("True", "Completed", "all is done"))
+    done = call(tmp_path, "stop", "iris")
+    assert (done.returncode, "has already succeeded: there is nothing to stop" in done.stderr) == (2, True)
+
+
+def test_what_does_not_leave_in_time_is_exit_4(tmp_path: Path) -> None:
+    with stored(tmp_path).job("iris").lock():
+        for command in ("stop", "delete"):
+            late = call(tmp_path, command, "iris", "--timeout", "0.2")
+            assert (late.returncode, "iris still has workers after 0.2 s" in late.stderr) == (4, True)
+
+
 def test_scale_refuses_what_the_manifest_forbids(tmp_path: Path) -> None:
     state = stored(tmp_path)
     assert call(tmp_path, "scale", "iris", "--replicas", "3").returncode == 0

@@ -41,7 +41,7 @@ def scale(name: str, replicas: int) -> None:
 def stop(name: str, timeout: float) -> None:
     """Stop a job with a checkpoint and wait until its workers are gone. `ringyard run` of its manifest goes on."""
     from ringyard_operator.local.remove import stop_workers
-    from ringyard_operator.local.submit import suspend
+    from ringyard_operator.local.submit import finished, suspend
 
     folder = job_folder(name)
     suspend(state(), name)
@@ -52,8 +52,11 @@ def stop(name: str, timeout: float) -> None:
         time.sleep(POLL_SECONDS)
     with folder.lock():  # what runs without a supervisor is ended here
         stop_workers(folder)
-    status = folder.read().status
-    at = f" at step {status.step}" if status and status.step else ""
+    job = folder.read()
+    if finished(job):
+        click.echo(f"job {name}: has ended by itself meanwhile, see `ringyard status {name}`")
+        return
+    at = f" at step {job.status.step}" if job.status and job.status.step else ""
     click.echo(f"job {name}: stopped{at}; `ringyard run` with its manifest goes on from there")
 
 
@@ -70,8 +73,13 @@ def stop(name: str, timeout: float) -> None:
 @shared
 def delete(name: str, timeout: float) -> None:
     """Stop a job and remove it with its logs and checkpoints. An endpoint that it published into goes on serving."""
+    from ringyard_operator.errors import AlreadyRunning
     from ringyard_operator.local.remove import delete_job
 
     job_folder(name)
-    delete_job(state(), name, timeout=timeout)
+    try:
+        delete_job(state(), name, timeout=timeout)
+    except AlreadyRunning as error:
+        sentence = f"job {name} still has workers after {timeout:g} s (process {error.pid} looks after it)"
+        raise TimedOut(f"{sentence}: see `ringyard status {name}`") from error
     click.echo(f"job {name}: deleted")

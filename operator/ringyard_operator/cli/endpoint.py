@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringyard_operator.cli.exits import BadInput, CommandError, Exit, Unavailable
+from ringyard_operator.cli.exits import BadInput, CommandError, Exit, TimedOut, Unavailable
 from ringyard_operator.cli.options import endpoint_folder, endpoint_name, examples, output_format, shared, state
 from ringyard_operator.cli.output import emit, listing, table
+from ringyard_operator.cli.reading import readable
 
 if TYPE_CHECKING:
     from ringyard_api.modelendpoint import ModelEndpoint
@@ -29,11 +30,12 @@ def endpoints(output: str | None) -> None:
     from ringyard_api.loading import to_object
 
     where = state()
-    folders = [where.endpoint(name) for name in sorted(where.endpoints())]
+    served = readable(where.endpoint(name) for name in where.endpoints())
     if output:
-        emit(listing(to_object(folder.read()) for folder in folders), output)
-    elif folders:
-        click.echo(table(HEAD, [_row(folder.read(), folder.holder()) for folder in folders]), nl=False)
+        emit(listing(to_object(each) for each in served), output)
+    elif served:
+        rows = [_row(each, where.endpoint(each.metadata.name).holder()) for each in served]
+        click.echo(table(HEAD, rows), nl=False)
     else:
         click.echo(f"no endpoints in {where.root}: a job with a `serve` block makes one", err=True)
 
@@ -57,10 +59,14 @@ def endpoint() -> None:
 @shared
 def delete_endpoint(name: str, timeout: float) -> None:
     """Stop serving and remove an endpoint. The jobs and their models stay."""
+    from ringyard_operator.errors import AlreadyRunning
     from ringyard_operator.local.remove import delete_endpoint as remove
 
     endpoint_folder(name)
-    remove(state(), name, timeout=timeout)
+    try:
+        remove(state(), name, timeout=timeout)
+    except AlreadyRunning as error:
+        raise TimedOut(f"endpoint {name} is still served by process {error.pid} after {timeout:g} s") from error
     click.echo(f"endpoint {name}: deleted")
 
 

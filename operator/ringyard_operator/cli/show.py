@@ -9,6 +9,7 @@ import click
 from ringyard_operator.cli.exits import BadInput, NoSuch, TimedOut, Unavailable
 from ringyard_operator.cli.options import examples, job_folder, job_name, output_format, shared, state, trouble
 from ringyard_operator.cli.output import emit, interactive, listing, table
+from ringyard_operator.cli.reading import readable
 
 POLL_SECONDS = 0.2
 WATCH_SECONDS = 1.0
@@ -24,7 +25,7 @@ def list_jobs(output: str | None) -> None:
     from ringyard_operator.cli.describe import HEAD, row
 
     where = state()
-    jobs = [where.job(name).read() for name in sorted(where.jobs())]
+    jobs = readable(where.job(name) for name in where.jobs())
     if output:
         emit(listing(to_object(job) for job in jobs), output)
     elif jobs:

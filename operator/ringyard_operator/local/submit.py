@@ -120,12 +120,19 @@ def _how_it_ended(job: TrainingJob) -> str:
     return f"job {job.metadata.name!r} has already {how} and is not run again: use another --name, or delete it first"
 
 
+def _nothing_to_stop(job: TrainingJob) -> str:
+    how = "succeeded" if _summary(job) == "True" else "failed"
+    served = job.status.endpoint.name if job.status is not None and job.status.endpoint is not None else ""
+    ends = f"; `ringyard endpoint delete {served}` ends what serves its model" if served else ""
+    return f"job {job.metadata.name!r} has already {how}: there is nothing to stop{ends}"
+
+
 def _set_suspend(state: StateDir, name: str, wanted: bool) -> TrainingJob:
     folder = _existing(state, name)
     with folder.editing():
         old = folder.read()
         if finished(old):
-            raise NotChangeable(_how_it_ended(old))
+            raise NotChangeable(_nothing_to_stop(old))
         policy = replace(old.spec.run_policy, suspend=wanted)
         return _write(folder, old, replace(old, spec=replace(old.spec, run_policy=policy)))
 
