@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,15 +82,16 @@ def test_another_process_with_the_same_pid_is_never_signalled() -> None:
 
 def test_only_marked_processes_of_a_session_are_killed() -> None:
     script = "sleep 600 & exec env -u MARK sleep 600"
-    environment = {**os.environ, "MARK": "this-test"}
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, "MARK": mark}
     leader = subprocess.Popen(["sh", "-c", script], env=environment, start_new_session=True)
     try:
         deadline = time.monotonic() + 20
-        while len(marked := procfs.find("MARK", "this-test")) != 1 or marked == [leader.pid]:
+        while len(marked := procfs.find("MARK", mark)) != 1 or marked == [leader.pid]:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert procfs.kill_session(leader.pid, "MARK", "this-test") == 1
+        assert procfs.kill_session(leader.pid, "MARK", mark) == 1
         assert leader.poll() is None
     finally:
-        leader.kill()
+        os.killpg(leader.pid, signal.SIGKILL)
         leader.wait()
