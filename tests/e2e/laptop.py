@@ -123,9 +123,9 @@ class Laptop:
     def step(self, name: str) -> int:
         return int(self.status(name).get("step") or 0)
 
-    def live(self, name: str) -> int:
+    def ready(self, name: str) -> int:
         """Workers in the view."""
-        return int(self.status(name).get("workers", {}).get("live", 0))
+        return int(self.status(name).get("workers", {}).get("ready", 0))
 
     # -- processes ----------------------------------------------------------------------------------------------------
     def processes(self) -> dict[int, str]:

@@ -165,10 +165,10 @@ def test_scaling_two_to_four_to_three_costs_nothing(machine: Laptop, calm64: Tra
     machine.until_step("gang", 10)
     pace(machine, 1.0)
     assert machine.ringyard("scale", "gang", "--replicas", "4").returncode == 0
-    machine.until("four in the view", lambda: machine.live("gang") == 4)
+    machine.until("four in the view", lambda: machine.ready("gang") == 4)
     machine.until_step("gang", machine.step("gang") + 3)
     assert machine.ringyard("scale", "gang", "--replicas", "3").returncode == 0
-    machine.until("three in the view", lambda: machine.live("gang") == 3)
+    machine.until("three in the view", lambda: machine.ready("gang") == 3)
     pace(machine, 0.0)
     finished(machine, process)
     assert machine.status("gang")["restarts"]["counted"] == 0
@@ -181,10 +181,10 @@ def test_a_frozen_worker_leaves_the_view_and_is_restarted_once(machine: Laptop, 
     pace(machine, 0.8)
     frozen = machine.agent("gang", 2)["child_pid"]
     os.kill(frozen, signal.SIGSTOP)
-    machine.until("the frozen one is out of the view", lambda: machine.live("gang") == 2)
+    machine.until("the frozen one is out of the view", lambda: machine.ready("gang") == 2)
     machine.until_step("gang", machine.step("gang") + 3)
     machine.until("it was restarted", lambda: machine.agent("gang", 2).get("child_pid") not in (None, 0, frozen))
-    machine.until("three in the view again", lambda: machine.live("gang") == 3)
+    machine.until("three in the view again", lambda: machine.ready("gang") == 3)
     pace(machine, 0.0)
     finished(machine, process)
     assert machine.status("gang")["restarts"]["counted"] == 1
@@ -233,7 +233,7 @@ def test_stop_keeps_a_checkpoint_and_run_goes_on_from_it(machine: Laptop, calm64
     machine.until("no process is left", lambda: not machine.processes(), 20)
     assert machine.condition("gang", "Suspended")["status"] == "True"
     again = machine.start("run", "gang.yaml", "--no-serve")
-    machine.until("it goes on", lambda: machine.live("gang") == 3)
+    machine.until("it goes on", lambda: machine.ready("gang") == 3)
     assert machine.step("gang") >= reached, "steps before the checkpoint are not done again"
     finished(machine, again)
     assert machine.status("gang")["restarts"]["counted"] == 0
