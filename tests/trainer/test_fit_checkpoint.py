@@ -53,3 +53,20 @@ def test_a_full_disk_leaves_the_older_checkpoint_and_no_rubbish(tmp_path: Path) 
     found = checkpoint.newest(tmp_path)
     assert found is not None and found.step == 10 and not found.complaints
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_corrupt_newer_one_never_costs_the_sound_one_just_written(tmp_path: Path) -> None:
+    for step in (10, 50):
+        checkpoint.write(tmp_path, checkpoint.name_of(step), step, b"state %d" % step, keep=2)
+    (tmp_path / "step-000000050.safetensors").write_bytes(b"damaged")
+    checkpoint.write(tmp_path, checkpoint.name_of(20), 20, b"state 20", keep=1)
+    found = checkpoint.newest(tmp_path)
+    assert found is not None and (found.step, found.state) == (20, b"state 20")
+    assert not (tmp_path / "step-000000010.json").exists()
+
+
+def test_what_a_killed_writer_left_is_swept_away_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".step-000000010.safetensors.4711").write_bytes(b"half")
+    (tmp_path / "step-000000010.safetensors").write_bytes(b"whole, but never named")
+    checkpoint.write(tmp_path, checkpoint.name_of(20), 20, b"state 20", keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000020.json", "step-000000020.safetensors"]

@@ -32,19 +32,21 @@ def name_of(step: int) -> str:
 
 
 def write(folder: Path, name: str, step: int, state: bytes, keep: int) -> None:
-    """Writes a checkpoint and deletes all but the newest `keep` of those before it (0 keeps all).
+    """Writes a checkpoint and deletes the oldest: with it `keep` are left (0 keeps all; `final` counts for nothing).
 
-    A checkpoint of that name is replaced. On an OSError (disk full) nothing is left behind and the older ones stand.
+    A checkpoint of that name is replaced. A newer one is left alone: it is corrupt, or we are the one that is late. On
+    an OSError (disk full) nothing is left behind and the older ones stand.
     """
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"step": step, "bytes": len(state), "sha256": hashlib.sha256(state).hexdigest()}
     replace(folder / f"{name}.safetensors", state)
     replace(folder / f"{name}.json", (json.dumps(facts) + "\n").encode())
-    numbered = [each for each in _names(folder) if each != FINAL]
-    for old in numbered[keep:] if keep > 0 else ():
-        for suffix in (".json", ".safetensors"):
-            with contextlib.suppress(OSError):
-                (folder / f"{old}{suffix}").unlink()
+    older = [each for each in _names(folder) if each != FINAL and (name == FINAL or each <= name)]
+    rubbish = [folder / f"{old}{suffix}" for old in older[keep:] for suffix in (".json", ".safetensors")]
+    rubbish = rubbish if keep > 0 else []
+    for left in (*rubbish, *_unfinished(folder)):
+        with contextlib.suppress(OSError):
+            left.unlink()
 
 
 def newest(folder: Path) -> Found | None:
@@ -72,6 +74,12 @@ def _names(folder: Path) -> list[str]:
     """Newest first; `final` is the newest of all."""
     found = {path.stem for path in folder.glob("*.json")} if folder.is_dir() else set()
     return sorted(found, key=lambda name: (name == FINAL, name), reverse=True)
+
+
+def _unfinished(folder: Path) -> list[Path]:
+    """What writers that were killed have left behind; there is one writer at a time."""
+    whole = set(_names(folder))
+    return [*folder.glob(".*"), *(path for path in folder.glob("*.safetensors") if path.stem not in whole)]
 
 
 def replace(path: Path, data: bytes) -> None:
