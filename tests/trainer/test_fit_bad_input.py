@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ringyard_api.defaults import resolve
 from ringyard_api.launch import WorkerLaunch
 from ringyard_api.loading import load_job, to_object
-from ringyard_api.trainingjob import OptimizerSpec
-from ringyard_trainer import checkpoint, state
+from ringyard_api.trainingjob import DataSpec, OptimizerSpec
+from ringyard_trainer import checkpoint, dataset, state
 from ringyard_trainer.__main__ import main
 from ringyard_trainer.models import linear
 from ringyard_trainer.optimizer import Optimizer
@@ -175,12 +176,27 @@ def test_an_exit_by_user_code_passes_through(worker: Worker) -> None:
 
 def test_a_checkpoint_of_another_model_is_refused(worker: Worker) -> None:
     other = linear(features=9, classes=9)
-    held = state.TrainingState(model=other, optimizer=Optimizer(OptimizerSpec(), other.parameters()), step=4)
+    spec = DataSpec(uri=f"file://{worker.folder}/t.csv", label="y")
+    digest = dataset.load(spec, classify=True, dtype=torch.float32).digest
+    held = state.TrainingState(
+        model=other, optimizer=Optimizer(OptimizerSpec(), other.parameters()), data=digest, step=4
+    )
     checkpoint.write(worker.folder / "run" / "checkpoints", checkpoint.name_of(4), 4, state.to_bytes(held), 3)
     code, says = worker.run()
     assert (code, says) == (
         2, "ringyard: spec.model: is not the model of the checkpoint: restore the code, or use a new name"
     )  # fmt: skip
+
+
+def test_a_checkpoint_of_other_data_is_refused(worker: Worker) -> None:
+    model = linear(features=2, classes=2)
+    held = state.TrainingState(
+        model=model, optimizer=Optimizer(OptimizerSpec(), model.parameters()), data="sha256:of yesterday", step=4
+    )
+    checkpoint.write(worker.folder / "run" / "checkpoints", checkpoint.name_of(4), 4, state.to_bytes(held), 3)
+    code, says = worker.run()
+    assert code == 2
+    assert says.startswith("ringyard: spec.data.uri: the data is not that which this training began with"), says
 
 
 def test_out_of_memory_is_an_ending_that_is_tried_again(worker: Worker) -> None:

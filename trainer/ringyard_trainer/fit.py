@@ -83,7 +83,7 @@ def prepare(job: TrainingJob, run_dir: Path) -> Fit:
         width=width,
         sampler=sampler,
         total_steps=spec.fit.steps or (spec.fit.epochs or 1) * sampler.steps_per_epoch,
-        state=TrainingState(model=model, optimizer=Optimizer(spec.fit.optimizer, parameters)),
+        state=TrainingState(model=model, optimizer=Optimizer(spec.fit.optimizer, parameters), data=data.digest),
         gradients=Gradients(parameters),
     )
 

@@ -27,6 +27,7 @@ class TrainingState:
     """What the loop changes. Two members with the same `tick` hold the same state, bit for bit.
 
     Attributes:
+        data: digest of the data that made this state.
         step: completed optimizer steps.
         validated: whether the epoch that `step` completed has been validated.
         watch: early stopping's memory.
@@ -37,6 +38,7 @@ class TrainingState:
 
     model: torch.nn.Module
     optimizer: Optimizer
+    data: str = ""
     step: int = 0
     validated: bool = False
     watch: Watch = field(default_factory=Watch)
@@ -62,6 +64,7 @@ def to_bytes(state: TrainingState) -> bytes:
     tensors |= {f"best/{name}": tensor for name, tensor in state.best.items()}
     tensors |= {f"optimizer/{name}": tensor for name, tensor in state.optimizer.memory.items()}
     header = {
+        "data": state.data,
         "step": state.step,
         "validated": state.validated,
         "watch": asdict(state.watch),
@@ -78,10 +81,17 @@ def from_bytes(state: TrainingState, data: bytes) -> None:
     """Overwrites the state with what `to_bytes` gave.
 
     Raises:
-        BadInput: it belongs to another model (the code changed between two runs).
+        BadInput: it belongs to another model or other data (code or files changed between two runs, or are not the
+            same in all workers): samples would be used twice and others never.
     """
     tensors = load_tensors(data)
     header = json.loads(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"][_HEADER])
+    if header["data"] != state.data:
+        raise BadInput(
+            "spec.data.uri",
+            "the data is not that which this training began with, in this worker at least: "
+            "give all workers the files as they were, or train anew under a new name",
+        )
     try:
         state.model.load_state_dict(_below(tensors, "model/"))
     except RuntimeError as error:
