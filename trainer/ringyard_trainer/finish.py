@@ -69,6 +69,8 @@ def _finish(fit: Fit, gang: Gang) -> str | None:
     program = export.program(model, fit.data)
     if gang.pending:
         return None
+    if (stood := result.read(fit.run_dir)) is not None:
+        return stood  # we were frozen, and the next leader has done it all: its model must stay as its result says
     model_dir = fit.run_dir / "model"
     manifest = _manifest(fit, verdict, program).to_json().encode()
     export.store(model_dir, {artifact.PROGRAM: program, artifact.MODEL_JSON: manifest})
@@ -110,7 +112,7 @@ def _facts(fit: Fit, verdict: Verdict, *, seconds: float) -> dict[str, Any]:
         "metrics": dict(verdict.metrics),
         "gate": loading.to_object(verdict.gate) if verdict.gate is not None else None,
         "step": fit.state.step,
-        "epochs": len(fit.state.history),
+        "epochs": int(fit.state.history[-1]["epoch"]) if fit.state.history else 0,
         "stoppedEarly": stopping.stopped(fit.state.watch, fit.how.early_stopping) and fit.state.step < fit.total_steps,
         "seconds": round(seconds, 3),
     }

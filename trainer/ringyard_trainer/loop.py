@@ -24,6 +24,7 @@ from ringyard_trainer.sampler import share
 
 _RATE_SECONDS = 1.0  # over which samples a second are counted
 _LONG_VALIDATION_SECONDS = 2.0
+_MOST_EPOCHS = 4096  # in the history, which is in every checkpoint
 
 
 class Loop:
@@ -70,7 +71,8 @@ class Loop:
             self._since = (time.monotonic(), self._samples)
             if not self._train(view):
                 return  # all know of a newer view and go there together
-        if view.rank == view.leader:
+        if view.rank == view.leader or finish.stands(self._fit):
+            # whoever sees that the result stands says so: a leader that looked too early would wait for us for ever
             finish.finish(self._fit, self._gang)
         self._gang.report(phase="FINISHED", step=self._fit.state.step, total_steps=self._total())
 
@@ -128,6 +130,8 @@ class Loop:
             self._gang.allreduce(sums)
             entry |= {f"val_{name}": value for name, value in evaluate.metrics(fit, sums).items()}
         fit.state.history.append(entry)
+        if len(fit.state.history) > _MOST_EPOCHS:
+            del fit.state.history[:-1:2]  # the older, the coarser
         fit.state.epoch_loss = 0.0
         fit.state.validated = True
         early = fit.how.early_stopping
@@ -198,6 +202,7 @@ class Loop:
             total_steps=fit.total_steps,
             epoch=fit.sampler.epoch_of(max(0, fit.state.step - 1)) + 1,
             samples_per_second=self._rate,
+            best_metric=fit.state.watch.best or 0.0,
             **more,
         )
 
