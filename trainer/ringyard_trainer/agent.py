@@ -125,6 +125,8 @@ class Agent:
             self._child.kill()
 
     def _start(self, step: Step) -> None:
+        if self._rules.leaving is not None:
+            return  # SIGTERM came since the step was due
         attempt = self._rules.next_attempt
         self._last_lines, self._out_of_memory = (), False
         try:

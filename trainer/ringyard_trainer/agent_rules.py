@@ -111,6 +111,7 @@ class AgentRules:
         """The process was started."""
         self.process_attempt, self.running, self.ever_started = process_attempt, True, True
         self._start = None
+        self._terminate_now = self.leaving == EXIT_TERMINATED  # SIGTERM came while it was being started
 
     def exited(self, exit_code: int, at: float) -> None:
         """The process ended. `at` is Unix seconds: it goes into the report as it is."""
