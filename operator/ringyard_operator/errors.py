@@ -45,3 +45,7 @@ class PortTaken(RingyardError):
 
 class LaunchFailed(RingyardError):
     """A process of ours could not be started, or ended before it was of use."""
+
+
+class LaunchRefused(LaunchFailed):
+    """It ended at once and said that what it was given is at fault."""

@@ -138,6 +138,11 @@ def test_without_serving_it_ends_after_the_gate_and_the_next_run_serves_without_
     again.send_signal(signal.SIGTERM)
     again.communicate(timeout=60)
     assert again.returncode == 0
+    for program in tmp_path.rglob("model.pt2"):  # the run's own, and the server's copy of it
+        program.chmod(0o644)
+        program.write_bytes(program.read_bytes() + b"tampered")
+    spoilt = line.call("run", str(line.manifest))
+    assert (spoilt.returncode, "cannot serve version 1: " in spoilt.stderr) == (1, True), spoilt.stdout
 
 
 def test_a_missed_gate_is_exit_1_and_serves_nothing(tmp_path: Path) -> None:
@@ -166,8 +171,9 @@ def test_a_port_that_is_taken_is_said_before_the_training(tmp_path: Path) -> Non
     line = Line(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
-        done = line.call("run", str(line.manifest), "--set", f"serve.port={port}")
-    assert (done.returncode, f"port {port}" in done.stderr) == (2, True)
+        for how in ((), ("--detach",)):
+            done = line.call("run", str(line.manifest), "--set", f"serve.port={port}", *how)
+            assert (done.returncode, f"port {port}" in done.stderr) == (2, True)
 
 
 def test_an_endpoint_outlives_its_job_until_it_is_deleted(tmp_path: Path) -> None:
@@ -176,6 +182,8 @@ def test_an_endpoint_outlives_its_job_until_it_is_deleted(tmp_path: Path) -> Non
     assert line.call("wait", "flowers", "--for", "Published", "--timeout", "90").returncode == 0
     assert line.call("delete", "flowers").returncode == 0
     assert line.call("predict", "garden", stdin="[[1, 2]]").stdout.splitlines()[1].startswith("a ")
+    assert list(tmp_path.glob("state/jobs/flowers/storage/*/model")), "it stays as long as it is served"
     assert line.call("endpoint", "delete", "garden").returncode == 0
+    assert list(tmp_path.glob("state/jobs/*")) == []
     gone = line.call("predict", "garden", stdin="[[1, 2]]")
     assert (gone.returncode, "no endpoint 'garden'" in gone.stderr) == (3, True)

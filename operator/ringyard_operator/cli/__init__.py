@@ -127,6 +127,7 @@ def _explained(error: Exception) -> tuple[str, Exit]:
 
     codes: tuple[tuple[type[Exception], Exit], ...] = (
         (errors.NotFound, Exit.NO_SUCH),
+        (errors.LaunchRefused, Exit.BAD_INPUT),
         (errors.LaunchFailed, Exit.JOB_FAILED),
         (errors.RingyardError, Exit.BAD_INPUT),
         (ManifestError, Exit.BAD_INPUT),

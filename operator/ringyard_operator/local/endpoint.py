@@ -19,7 +19,7 @@ from ringyard_api.reasons import ConditionType, Reason
 from ringyard_api.trainingjob import TrainingJob
 
 from ringyard_operator import endpoints
-from ringyard_operator.errors import AlreadyRunning, NotFound
+from ringyard_operator.errors import AlreadyRunning, NotFound, StateUnusable
 from ringyard_operator.local import disk
 from ringyard_operator.local.control import Control, ServerState, WantedVersion
 from ringyard_operator.local.folders import EndpointFolder, StateDir
@@ -95,10 +95,15 @@ class EndpointKeeper:
             self.folder.remove()
             self.deleted = True
             return
-        if not self._server.alive():
-            await self._revive(endpoint)
-        state = await self._talk(endpoint)
-        await self._write(endpoint, state)
+        try:
+            if not self._server.alive():
+                await self._revive(endpoint)
+            state = await self._talk(endpoint)
+            await self._write(endpoint, state)
+        except StateUnusable:
+            if not self._server.alive():
+                raise
+            # a full disk is no reason to end a server that answers: the next tick tries again
 
     async def close(self) -> None:
         """Ends the server, with its drain, and gives the lock back."""

@@ -53,6 +53,7 @@ def delete_endpoint(state: StateDir, name: str, *, timeout: float = 60.0) -> Non
         with folder.lock():
             stop_server(folder)
             folder.remove()
+    _remove_unserved(state)
 
 
 def stop_workers(folder: JobFolder) -> None:
@@ -74,6 +75,17 @@ def stop_server(folder: EndpointFolder) -> None:
     server.terminate()
     if not _wait(lambda: not server.alive(), _GRACE_SECONDS):
         server.kill()
+
+
+def _remove_unserved(state: StateDir) -> None:
+    """What deleted jobs have left because an endpoint served it, and now none does."""
+    with contextlib.suppress(OSError, RingyardError):
+        for path in sorted((state.root / "jobs").iterdir()):
+            folder = state.job(path.name)
+            if folder.storage.is_dir() and not folder.exists() and not _served_from(state, path):
+                with folder.editing(), folder.lock():  # nobody may make the job anew meanwhile
+                    if not folder.exists():
+                        folder.remove()
 
 
 def _served_from(state: StateDir, job_folder: Path) -> bool:

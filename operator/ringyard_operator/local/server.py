@@ -56,6 +56,7 @@ class Server:
         """Starts it; 0 = a free port. Raises StateUnusable where the folder refuses."""
         folder = self._folder
         folder.token()
+        self._end_strays()
         with disk.refusals("write", folder.path):
             folder.address_file.unlink(missing_ok=True)
             log = folder.server_log.open("ab")
@@ -73,11 +74,17 @@ class Server:
         if self.identity is not None:
             disk.replace_json(folder.server_file, _as_data(self.identity))
 
+    def _end_strays(self) -> None:
+        """A supervisor that was killed just after it had started a server left one that nobody can adopt."""
+        for pid in procfs.find(_MARK, str(self._folder.path)):
+            if (stray := procfs.identify(pid)) is not None and (self.identity is None or stray != self.identity):
+                stray.signal(signal.SIGKILL)
+
     def last_line(self) -> str:
         """What it said last since its start, for a human."""
         with contextlib.suppress(OSError), self._folder.server_log.open("rb") as log:
-            log.seek(self._log_from)
-            lines = log.read()[-20000:].decode("utf-8", "replace").splitlines()
+            log.seek(max(self._log_from, log.seek(0, 2) - 20_000))
+            lines = log.read().decode("utf-8", "replace").splitlines()
             return next((line.strip() for line in reversed(lines) if line.strip()), "")
         return ""
 

@@ -20,7 +20,7 @@ from ringyard_api.reasons import ConditionType, Reason
 from ringyard_api.trainingjob import TrainingJob
 
 from ringyard_operator.conditions import Claim, holds, merge
-from ringyard_operator.errors import AlreadyRunning, LaunchFailed, NotFound, PortTaken
+from ringyard_operator.errors import AlreadyRunning, LaunchFailed, LaunchRefused, NotFound, PortTaken
 from ringyard_operator.local import disk
 from ringyard_operator.local.endpoint import EndpointKeeper, endpoint_seen, publish, try_keeper
 from ringyard_operator.local.expiry import sweep
@@ -34,6 +34,8 @@ from ringyard_operator.observed import EndpointSeen
 
 _TICK_SECONDS = 0.5
 _DETACH_SECONDS = 20.0
+_SWEEP_SECONDS = 5.0
+_EXIT_BAD_INPUT = 2
 
 
 class Ending(StrEnum):
@@ -120,13 +122,13 @@ def detach(state: StateDir, name: str, *, serve: bool = True, metrics_port: int 
         )
     deadline = time.monotonic() + _DETACH_SECONDS
     while time.monotonic() < deadline:
-        if folder.metrics_file.exists():
+        if folder.metrics_file.exists() and folder.holder() in (child.pid, None):  # else another was quicker
             return child.pid
         if (code := child.poll()) is not None:
             if code == 0:
                 return child.pid  # it was so quick that it is done
-            said = _last_line(folder, start)
-            raise LaunchFailed(said or f"the supervisor of job {name!r} ended with {code}: see {folder.supervisor_log}")
+            said = _last_line(folder, start) or f"its supervisor ended with {code}: see {folder.supervisor_log}"
+            raise (LaunchRefused if code == _EXIT_BAD_INPUT else LaunchFailed)(said)
         time.sleep(0.05)
     child.terminate()
     raise LaunchFailed(
@@ -136,7 +138,7 @@ def detach(state: StateDir, name: str, *, serve: bool = True, metrics_port: int 
 
 def _last_line(folder: JobFolder, start: int) -> str:
     with folder.supervisor_log.open("rb") as log:
-        log.seek(start)
+        log.seek(max(start, log.seek(0, 2) - 20_000))
         lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
     return lines[-1].removeprefix("ringyard: ") if lines else ""
 
@@ -181,14 +183,24 @@ def _take_endpoint(
 async def _keep_serving(
     state: StateDir, job: TrainingJob, keeper: EndpointKeeper | None, on_change: OnChange, stop: asyncio.Event
 ) -> None:
+    """Raises LaunchFailed where the model was never served and cannot be."""
     model = job.status.model if job.status is not None else None
+    served, sweep_at = False, 0.0
     while keeper is not None and model is not None and not keeper.deleted and not stop.is_set():
         await keeper.tick()
         seen = endpoint_seen(state, keeper.folder.name, model.digest)
         if seen.version_phase == "READY":
+            served = True
             job = _note_published(state.job(job.metadata.name), job, seen)
+        elif seen.version_phase == "FAILED" and not served:
+            raise LaunchFailed(
+                f"endpoint {seen.name!r} cannot serve version {seen.digest_version}: "
+                f"{seen.version_reason or f'see {keeper.folder.server_log}'}"
+            )
         on_change(job, None)
-        sweep(state, time.time())
+        if time.monotonic() >= sweep_at:
+            sweep_at = time.monotonic() + _SWEEP_SECONDS
+            await asyncio.to_thread(sweep, state, time.time())
         try:
             await asyncio.wait_for(stop.wait(), _TICK_SECONDS)
         except TimeoutError:
