@@ -127,10 +127,20 @@ def _immutable(kind: type[Any], path: str) -> Iterator[str]:
 
 
 def immutable_changes(old: TrainingJob, new: TrainingJob) -> tuple[Problem, ...]:
-    """Immutable fields that differ between two resolved jobs."""
+    """Immutable fields that differ between two resolved jobs, each by the deepest path that both have."""
     before, after = encode(old), encode(new)
-    paths = [path for path in immutable_paths() if _at(before, path) != _at(after, path)]
-    return tuple(Problem(path=path, message=IMMUTABLE_SAYS) for path in paths)
+    differ = [leaf for path in immutable_paths() for leaf in _differing(path, _at(before, path), _at(after, path))]
+    return tuple(Problem(path=path, message=IMMUTABLE_SAYS) for path in differ)
+
+
+def _differing(path: str, before: Any, after: Any) -> Iterator[str]:
+    if before == after:
+        return
+    if not (isinstance(before, Mapping) and isinstance(after, Mapping)):
+        yield path
+        return
+    for name in sorted(before.keys() | after.keys()):
+        yield from _differing(below(path, name), before.get(name), after.get(name))
 
 
 def _at(plain: Any, path: str) -> Any:

@@ -131,8 +131,8 @@ def test_mutable_fields_may_change(path: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("path", "value", "named"),
-    [("spec.fit.epochs", 3, "spec.fit"), ("spec.model.args.classes", 9, "spec.model"), ("spec.code", {"path": "."}, "spec.code"),
-     ("spec.evaluate.metrics", ["loss"], "spec.evaluate"), ("spec.runPolicy.queue", "q", "spec.runPolicy.queue"),
+    [("spec.fit.epochs", 3, "spec.fit.epochs"), ("spec.model.args.classes", 9, "spec.model.args.classes"), ("spec.code", {"path": "."}, "spec.code"),
+     ("spec.evaluate.metrics", ["loss"], "spec.evaluate.metrics"), ("spec.runPolicy.queue", "q", "spec.runPolicy.queue"),
      ("spec.runPolicy.managedBy", "x", "spec.runPolicy.managedBy"), ("spec.workers.template", {"env": []}, "spec.workers.template"),
      ("spec.image", "a:1", "spec.image")],
 )  # fmt: skip

@@ -53,7 +53,6 @@ AT_THE_DOOR = {
         "gate",
         "split",
     ),
-    "missing data file": (HEAD + MODEL + CSV + FIT, "spec.data.uri", "table.csv"),
     "not supported yet": (
         ONE_WORKER.replace("epochs: 1", "epochs: 1, precision: bf16"),
         "precision",
@@ -82,6 +81,12 @@ def test_all_errors_of_a_file_are_told_at_once(machine: Laptop) -> None:
     assert done.returncode == 2
     for path in ("spec.workers.replicas", "spec.fit.epoch", "spec.fit.optimizer.lr"):
         assert path in done.stderr
+
+
+def test_a_missing_data_file_is_named_before_anything_starts(machine: Laptop) -> None:
+    done = machine.ringyard("run", manifest(machine, HEAD + MODEL + CSV + FIT), "--no-serve")
+    assert done.returncode == 2 and "spec.data.uri" in done.stderr and "table.csv" in done.stderr
+    assert not machine.processes()
 
 
 def test_a_missing_manifest_is_named(machine: Laptop) -> None:
