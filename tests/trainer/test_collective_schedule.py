@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from ringyard_trainer.collective.schedule import CHUNK, SMALL, chunks, form, ring_turns, segments
+from ringyard_trainer.collective.schedule import CHUNK, STAR, chunks, form, ring_turns, segments
 
 SIZES = range(2, 9)
 
@@ -55,6 +55,6 @@ def test_a_ring_sums_each_segment_from_its_own_rank_on_and_all_get_it(size: int)
 
 def test_the_form_depends_on_members_and_bytes_only() -> None:
     assert form(1, 10) == "alone"
-    assert form(2, 10) == form(2, 10 * SMALL) == "exchange"
-    assert form(3, SMALL) == "star"
-    assert form(3, SMALL + 1) == "ring"
+    assert form(2, 10) == form(2, 10 * STAR) == "exchange"
+    assert form(3, STAR // 2) == form(5, STAR // 4) == "star"
+    assert form(3, STAR // 2 + 1) == form(5, STAR // 4 + 1) == "ring"
