@@ -184,3 +184,12 @@ def test_a_detached_job_is_followed_scaled_stopped_and_deleted_by_name(scripts: 
     assert "it was stopped" in scripts.call("status", "far").stdout
     assert scripts.call("delete", "far").returncode == 0
     assert scripts.call("status", "far").returncode == 3
+
+
+def test_a_manifest_that_suspends_its_job_starts_nothing_and_says_what_starts_it(scripts: Scripts) -> None:
+    manifest = scripts.job("later", "print('now')", runPolicy={"suspend": True})
+    for how in ((), ("--detach",)):
+        done = scripts.call("run", manifest, *how)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "set spec.runPolicy.suspend to false and run it again" in done.stdout
+    assert scripts.call("run", manifest, "--set", "runPolicy.suspend=false").returncode == 0

@@ -74,7 +74,7 @@ def run(
     for note in submitted.notes:
         click.echo(note)
     job = submitted.job
-    if detach:
+    if detach and not job.spec.run_policy.suspend:
         _detach(where, job, serve=not no_serve, metrics_port=metrics_port)
     else:
         raise click.exceptions.Exit(_foreground(where, job, serve=not no_serve, metrics_port=metrics_port))
@@ -146,7 +146,7 @@ def _foreground(where: StateDir, job: TrainingJob, *, serve: bool, metrics_port:
 
     from ringyard_operator.cli.display import make_display
 
-    watch = _Watch(where, make_display(interactive()))
+    watch = _Watch(where, make_display(interactive()), suspended=job.spec.run_policy.suspend)
     try:
         outcome = asyncio.run(_supervise(where, job.metadata.name, watch, serve=serve, metrics_port=metrics_port))
     finally:
@@ -157,10 +157,10 @@ def _foreground(where: StateDir, job: TrainingJob, *, serve: bool, metrics_port:
 class _Watch:
     """What the foreground remembers while the supervisor works: Ctrl-C, that the URL was said, the news for the log."""
 
-    def __init__(self, where: StateDir, display: Display) -> None:
+    def __init__(self, where: StateDir, display: Display, *, suspended: bool) -> None:
         from ringyard_operator.cli.display import News
 
-        self.display = display
+        self.display, self.suspended = display, suspended  # suspended by its manifest, not by `ringyard stop`
         self.interrupted = False
         self._where, self._trouble = where, trouble()
         self._news = News()
@@ -263,6 +263,9 @@ def _ending(where: StateDir, outcome: Outcome, watch: _Watch) -> int:
         raise Unavailable(f"job {name} failed: {outcome.message} (logs: `ringyard logs {name}`, or below {logs})")
     if outcome.ending is Ending.DELETED:
         raise CommandError(f"job {name} was deleted while it ran", Exit.INTERRUPTED)
+    if watch.suspended:
+        click.echo(f"job {name} waits: set spec.runPolicy.suspend to false and run it again")
+        return Exit.DONE
     at = f" at step {job.status.step}" if job.status and job.status.step else ""
     how = "was interrupted" if outcome.ending is Ending.STOPPED else "was stopped by `ringyard stop`"
     raise CommandError(f"job {name} {how}{at}: the same `ringyard run` goes on from there", Exit.INTERRUPTED)
