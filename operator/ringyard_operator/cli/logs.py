@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,6 +13,7 @@ from ringyard_operator.cli.exits import NoSuch
 from ringyard_operator.cli.options import examples, job_folder, job_name, shared
 
 POLL_SECONDS = 0.2
+_BLOCK_BYTES = 1 << 20
 
 
 class Tail:
@@ -20,22 +23,18 @@ class Tail:
         self._worker, self._path = worker, path
         self._at, self._rest = 0, b""
 
-    def lines(self) -> list[str]:
+    def lines(self) -> Iterator[str]:
         """The lines since the last call, with `[worker] ` before each. A log that was made anew is read from its
-        start.
+        start. However long it is, little of it is in memory.
         """
-        try:
-            with self._path.open("rb") as log:
-                size = log.seek(0, 2)
-                if size < self._at:
-                    self._at, self._rest = 0, b""
-                log.seek(self._at)
-                data = log.read()
-        except FileNotFoundError:
-            return []
-        self._at += len(data)
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        return [self._marked(line) for line in whole]
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as log:
+            if log.seek(0, 2) < self._at:
+                self._at, self._rest = 0, b""
+            log.seek(self._at)
+            while data := log.read(_BLOCK_BYTES):
+                self._at += len(data)
+                *whole, self._rest = (self._rest + data).split(b"\n")
+                yield from map(self._marked, whole)
 
     def rest(self) -> list[str]:
         """The last line if nothing ended it."""
@@ -77,5 +76,7 @@ def _print_new(tails: dict[int, Tail], found: dict[int, Path], worker: int | Non
         if worker in (None, index):
             tails.setdefault(index, Tail(index, found[index]))
     for tail in tails.values():
-        for line in tail.lines() + (tail.rest() if over else []):
+        for line in tail.lines():
+            click.echo(line)
+        for line in tail.rest() if over else ():
             click.echo(line)
