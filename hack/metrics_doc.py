@@ -22,7 +22,8 @@ OPENING = """# Metrics
 
 Made by `hack/metrics_doc.py` from the code (`make generate`); a test and `make verify` hold the two together. Names and
 labels stay; new ones are only added. Each process serves its own at `/metrics`; `ringyard run --metrics-port P`
-opens the supervisor's, workers and servers take free ports.
+opens the supervisor's, workers and servers take free ports. In local mode `STATE/jobs/NAME/targets.json` and
+`STATE/endpoints/NAME/targets.json` hold all addresses, as `file_sd_configs` of Prometheus read them.
 """
 SERVICES = (
     ("Supervisor", "One process a job: what `ringyard run` is in the foreground, or what `--detach` leaves behind."),

@@ -64,6 +64,11 @@ class Metrics(Collector):
         self._server, _ = start_http_server(port, addr=host, registry=self.registry)
         return int(self._server.server_port)
 
+    @property
+    def address(self) -> str:
+        """host:port of `/metrics`, "" while it is not served."""
+        return f"127.0.0.1:{self._server.server_port}" if self._server is not None else ""
+
     def close(self) -> None:
         """Frees the port."""
         if self._server is not None:

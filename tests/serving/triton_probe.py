@@ -1,7 +1,8 @@
 """Calls a model without pause through tritonclient, in a process of its own, until told to stop; prints a tally.
 
-`python triton_probe.py URL MODEL THREADS`: prints "running" after the first answer, ends when its stdin closes, and
-prints JSON {"answers": {"1": n, …}, "failures": ["…"]} where an answer is counted by the number that the model gave.
+`python triton_probe.py URL MODEL THREADS [OUTPUT]` asks for OUTPUT of a model of 4 features: prints "running" after the
+first answer, ends when its stdin closes, and prints JSON {"answers": {"1/2": n, …}, "failures": ["…"]} where an answer
+is counted by the number that the model gave and the version that it names.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import tritonclient.grpc as triton
 
 
-def main(url: str, model: str, threads: int) -> None:
+def main(url: str, model: str, threads: int, output: str = "prediction") -> None:
     stop = threading.Event()
     answers: Counter[str] = Counter()
     failures: list[str] = []
@@ -28,7 +29,7 @@ def main(url: str, model: str, threads: int) -> None:
             while not stop.is_set():
                 try:
                     result = client.infer(model, [tensor], client_timeout=20)
-                    number = result.as_numpy("prediction").item()
+                    number = result.as_numpy(output).item()
                     answers[f"{number:g}/{result.get_response().model_version}"] += 1
                 except Exception as error:  # noqa: BLE001 - every failure of any kind is what this counts
                     failures.append(str(error))
@@ -47,4 +48,4 @@ def main(url: str, model: str, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

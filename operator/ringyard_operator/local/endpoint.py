@@ -25,6 +25,7 @@ from ringyard_operator.local.control import Control, ServerState, WantedVersion
 from ringyard_operator.local.folders import EndpointFolder, StateDir
 from ringyard_operator.local.lock import Lock
 from ringyard_operator.local.server import Server
+from ringyard_operator.local.targets import TargetsFile
 from ringyard_operator.observed import EndpointSeen
 
 _LONGEST_BACKOFF = 30.0
@@ -76,7 +77,7 @@ class EndpointKeeper:
         self.folder = folder
         self.deleted = False
         self._lock: Lock = folder.lock()
-        self._server = Server(folder)
+        self._server, self._targets = Server(folder), TargetsFile(folder.targets_file)
         self._control: Control | None = None
         self._applied = -1  # generation that this server has been told
         self._failures = 0
@@ -159,6 +160,8 @@ class EndpointKeeper:
         if status != self._status:
             await asyncio.to_thread(self.folder.write_status, status)
             self._status = status
+        metrics = self._server.address("metrics") if status.url else None
+        self._targets.write([(metrics, {"endpoint": self.folder.name, "role": "server"})] if metrics else [])
 
     def _make_status(self, endpoint: ModelEndpoint, state: ServerState | None) -> ModelEndpointStatus:
         known = {each.version: each for each in (state.versions if state is not None else ())}

@@ -138,6 +138,7 @@ class JobFolder(_Folder):
         self.coordinator_file = path / "coordinator"
         self.workers, self.storage = path / "workers", path / "storage"
         self.supervisor_log, self.metrics_file = path / "supervisor.log", path / "metrics"
+        self.targets_file = path / "targets.json"
 
     def read(self) -> TrainingJob:
         """The job with its status. Raises NotFound, StateUnusable, or ManifestError for a spec that somebody edited."""
@@ -187,6 +188,7 @@ class EndpointFolder(_Folder):
         super().__init__(path)
         self.server_file, self.address_file = path / "server.json", path / "address.json"
         self.wanted_file, self.server_log = path / "wanted.json", path / "server.log"
+        self.targets_file = path / "targets.json"
 
     def read(self) -> ModelEndpoint:
         """The endpoint with its status. Raises as `JobFolder.read`."""

@@ -43,14 +43,14 @@ class Server:
         """Of a child of ours that has ended."""
         return None if self._child is None else self._child.poll()
 
-    def address(self) -> str | None:
-        """host:port once it listens."""
+    def address(self, of: str = "grpc") -> str | None:
+        """host:port once it listens; `of`: "grpc" or "metrics"."""
         data = None
         with contextlib.suppress(RingyardError):
             data = disk.read_json(self._folder.address_file)
         if data is None or self.identity is None or data.get("pid") != self.identity.pid:
             return None
-        return str(data.get("grpc") or "") or None
+        return str(data.get(of) or "") or None
 
     def start(self, port: int) -> None:
         """Starts it; 0 = a free port. Raises StateUnusable where the folder refuses."""

@@ -25,6 +25,7 @@ from ringyard_operator.local.observe import result_on_disk, workers_seen
 from ringyard_operator.local.perform import perform
 from ringyard_operator.local.processes import Agent, Workers
 from ringyard_operator.local.submit import finished
+from ringyard_operator.local.targets import TargetsFile, job_targets
 from ringyard_operator.metrics import Metrics
 from ringyard_operator.observed import GroupSeen, Observed
 from ringyard_operator.plan import plan
@@ -61,7 +62,7 @@ class Training:
     ) -> None:
         self._state, self._folder, self._serve = state, folder, serve
         self._metrics, self._on_change, self._stop = metrics, on_change, stop
-        self._workers = Workers(folder)
+        self._workers, self._targets = Workers(folder), TargetsFile(folder.targets_file)
         self._job = folder.read()
         self._spec_stamp = self._stamp()
         self._written: JobStatus | None = None
@@ -114,6 +115,7 @@ class Training:
         perform(self._state, looked.job, decided.actions, self._workers, coordinator)
         await self._tend_endpoint()
         self._metrics.update(self._job, looked.observed)
+        self._targets.write(job_targets(self._folder.name, self._metrics.address, looked.observed.group))
         self._on_change(self._job, looked.observed.group)
         if self._over(looked, bool(decided.actions)):
             await self._write_status(decided.status, at_once=True)
