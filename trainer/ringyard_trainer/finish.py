@@ -65,6 +65,8 @@ def _finish(fit: Fit, gang: Gang) -> str | None:
     gang.report(phase="EVALUATING")
     model = _best(fit)
     verdict = judge(fit, model)
+    if gang.pending:
+        return None  # told to go, or somebody was lost: the state is kept, and the rest costs seconds
     gang.report(phase="EXPORTING")
     program = export.program(model, fit.data)
     if gang.pending:
