@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import random
 import resource
+import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from gang_in_threads import MANIFEST, Gangs, Member, train
 from ringyard_trainer import checkpoint
 from ringyard_trainer.collective.gang import Gang
 from ringyard_trainer.collective.outcomes import Fenced, Finished, Terminated
+from ringyard_trainer.collective.view import View
 from ringyard_trainer.errors import StorageFailed
 
 
@@ -134,6 +138,49 @@ def test_a_member_that_comes_after_the_end_only_hands_the_result_in_again(tmp_pa
     (late,) = train(1, tmp_path)
     assert isinstance(late.ended, Finished)
     assert (tmp_path / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_leader_that_was_frozen_in_its_export_leaves_the_next_leaders_model_alone(tmp_path: Path) -> None:
+    train(1, tmp_path / "next")
+    gangs = Gangs(1)
+    member = Member(gangs, MANIFEST, tmp_path / "run")
+    told = member.gang.report
+
+    def frozen(**changes: Any) -> None:
+        told(**changes)
+        if changes.get("phase") == "EXPORTING":  # what happens while it is frozen
+            shutil.copytree(tmp_path / "next", tmp_path / "run", dirs_exist_ok=True)
+
+    member.gang.report = frozen  # type: ignore[method-assign]
+    member.run()
+    assert isinstance(member.ended, Finished)
+    for name in ("result.json", "model/model.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "next" / name).read_bytes()
+
+
+def test_a_result_that_only_some_saw_in_time_ends_the_run_for_all(tmp_path: Path) -> None:
+    """Rank 0 leads, looked before the result stood, and waits for rank 1, which sees it."""
+    train(1, tmp_path / "before")
+    gangs, stands = Gangs(2), threading.Event()
+
+    def write(gang: Gang) -> None:
+        shutil.copytree(tmp_path / "before", tmp_path / "run", dirs_exist_ok=True)
+        stands.set()
+
+    gangs.start(MANIFEST, tmp_path / "run", write)
+    late = Member(gangs, MANIFEST, tmp_path / "run")
+    enter = late.gang.next_view
+
+    def enter_late() -> View:
+        view = enter()
+        assert stands.wait(30)
+        return view
+
+    late.gang.next_view = enter_late  # type: ignore[method-assign]
+    gangs.members.append(late)
+    late.start()
+    gangs.join()
+    assert all(isinstance(member.ended, Finished) for member in gangs.members)
 
 
 def test_a_full_disk_stops_no_training_but_the_final_state_must_be_written(
