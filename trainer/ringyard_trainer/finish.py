@@ -65,11 +65,11 @@ def _finish(fit: Fit, gang: Gang) -> str | None:
     gang.report(phase="EVALUATING")
     model = _best(fit)
     verdict = judge(fit, model)
-    if gang.pending:
+    if _overtaken(gang):
         return None  # told to go, or somebody was lost: the state is kept, and the rest costs seconds
     gang.report(phase="EXPORTING")
     program = export.program(model, fit.data)
-    if gang.pending:
+    if _overtaken(gang):
         return None
     if (stood := result.read(fit.run_dir)) is not None:
         return stood  # we were frozen, and the next leader has done it all: its model must stay as its result says
@@ -82,6 +82,11 @@ def _finish(fit: Fit, gang: Gang) -> str | None:
     more = {"job": fit.job, "part": verdict.part, "history": fit.state.history, "curve": curve}
     summary.write(fit.run_dir / "report", {**more, **facts, "modelStep": _model_step(fit)})
     return result.write(fit.run_dir, facts)
+
+
+def _overtaken(gang: Gang) -> bool:
+    """Whether a newer view or an order to go is known by now: it may come at any moment."""
+    return gang.pending
 
 
 def judge(fit: Fit, model: torch.nn.Module) -> Verdict:
