@@ -82,8 +82,8 @@ async def supervise(
             job = folder.read()
             _check_serve_port(state, job, serve)
             _serve_metrics(folder, metrics, metrics_port)  # last: `detach` waits for it
-            deleted = False
-            if not finished(job) or any(agent.alive for agent in Workers(folder).seen()):
+            deleted, run_before = False, finished(job)
+            if not run_before or any(agent.alive for agent in Workers(folder).seen()):
                 training = Training(state, folder, serve=serve, metrics=metrics, on_change=on_change, stop=stop)
                 try:
                     job = await training.run()
@@ -91,7 +91,7 @@ async def supervise(
                     keeper, deleted = training.keeper, training.deleted
             outcome = _outcome(job, stopped=stop.is_set(), deleted=deleted)
         if outcome.ending is Ending.SUCCEEDED and serve and job.spec.serve is not None:
-            keeper, elsewhere = _take_endpoint(state, job, keeper)
+            keeper, elsewhere = _take_endpoint(state, job, keeper, anew=run_before)
             outcome = replace(outcome, served_elsewhere=elsewhere)
             await _keep_serving(state, job, keeper, on_change, stop)
         return outcome
@@ -163,19 +163,21 @@ def _check_serve_port(state: StateDir, job: TrainingJob, serve: bool) -> None:
 
 
 def _take_endpoint(
-    state: StateDir, job: TrainingJob, keeper: EndpointKeeper | None
+    state: StateDir, job: TrainingJob, keeper: EndpointKeeper | None, *, anew: bool
 ) -> tuple[EndpointKeeper | None, int | None]:
-    """The keeper of the endpoint that the job published into, or the pid of the one who keeps it."""
+    """The keeper of the endpoint that the job published into, or the pid of the one who keeps it. `anew`: the job had
+    ended before, and whoever runs it again wants it served; else an endpoint that is gone was deleted a moment ago.
+    """
     assert job.spec.serve is not None
     name = job.spec.serve.endpoint
     model = job.status.model if job.status is not None else None
     if keeper is not None or model is None or not model.uri or not model.digest:
         return keeper, None
     folder = state.endpoint(name)
-    if (
-        job.status is None or job.status.endpoint is None or not folder.exists()
-    ):  # else it stands where it was published
+    if anew and (job.status is None or job.status.endpoint is None or not folder.exists()):
         publish(state, job, name, model.uri, model.digest)
+    if not folder.exists():
+        return None, None
     keeper = try_keeper(folder)
     return keeper, None if keeper is not None else folder.holder()
 
