@@ -8,6 +8,7 @@ import tomllib
 from importlib.metadata import requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,3 +48,21 @@ def pins() -> dict[str, str]:
     """The versions that the suite runs on, by name."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+
+
+@pytest.mark.parametrize("library", ["click", "torch"])
+def test_a_missing_extra_is_named_with_the_remedy(library: str, tmp_path: Path) -> None:
+    blind = (
+        "import importlib.abc, sys\n"
+        "class Blind(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == {library!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Blind())\n"
+        "from ringyard_operator.entry import main\n"
+        "main()\n"
+    )
+    words = ["run", str(ROOT / "examples" / "minimal.yaml"), "--state-dir", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", blind, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "pip install 'ringyard[local]'" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "jobs").exists()

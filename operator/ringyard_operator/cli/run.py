@@ -6,6 +6,8 @@ Ctrl-C, and how it ended as an exit code.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import signal
 from collections.abc import Sequence
@@ -70,6 +72,7 @@ def run(
     where = state()
     job = load(file, name, settings, without_serve=no_serve)
     _say_without_effect(job)
+    _need_torch(job)
     submitted = submit(where, job)
     for note in submitted.notes:
         click.echo(note)
@@ -120,6 +123,14 @@ def _value(text: str) -> Any:
 
     documents = parse_yaml(text, "--set")
     return documents[0] if documents else None
+
+
+def _need_torch(job: TrainingJob) -> None:
+    """Told here, once, and not by every worker in its log. A `command` brings what it needs."""
+    with contextlib.suppress(ModuleNotFoundError):
+        if job.spec.command or importlib.util.find_spec("torch") is not None:
+            return
+    raise BadInput("PyTorch is not installed here, and workers need it: pip install 'ringyard[local]'")
 
 
 def _say_without_effect(job: TrainingJob) -> None:
