@@ -75,7 +75,7 @@ def test_a_second_job_takes_the_endpoint_over_without_a_failed_request(machine: 
     (endpoint,) = [item for item in listed if item["metadata"]["name"] == "flowers"]
     url = endpoint["status"]["url"].removeprefix("grpc://")
     probe = subprocess.Popen(
-        [sys.executable, PROBE, url, "flowers", "2", "label"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, PROBE, url, "flowers", "1", "label"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         assert probe.stdout is not None and probe.stdout.readline() == "running\n"
