@@ -13,6 +13,7 @@ import torch
 from gang_in_threads import MANIFEST, train
 from ringyard_api.artifact import ModelManifest
 from ringyard_api.preprocess import Pipeline
+from ringyard_trainer.export import code_digest
 
 CSV = """
 apiVersion: ringyard.dev/v1alpha1
@@ -90,3 +91,16 @@ def _digits(rows: int) -> np.ndarray:  # type: ignore[type-arg]
     from sklearn.datasets import load_digits
 
     return load_digits().data[:rows]  # type: ignore[no-any-return]
+
+
+def test_the_digest_of_the_code_follows_its_files_and_leaves_a_venv_beside_them_alone(tmp_path: Path) -> None:
+    (tmp_path / "layers").mkdir()
+    (tmp_path / "model.py").write_text("width = 3\n")
+    (tmp_path / "layers" / "wide.py").write_text("")
+    first = code_digest(str(tmp_path))
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "torch.py").write_text("not the user's\n")
+    assert code_digest(str(tmp_path)) == first
+    (tmp_path / "layers" / "wide.py").write_text("width = 4\n")
+    assert code_digest(str(tmp_path)) != first
+    assert code_digest(None) == ""

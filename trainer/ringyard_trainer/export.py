@@ -10,6 +10,7 @@ the program as raw bytes; no member of the archive is a pickle. It knows no serv
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import io
 import os
 import platform
@@ -87,18 +88,22 @@ def program(model: torch.nn.Module, data: Dataset) -> bytes:
 
 
 def code_digest(code_path: str | None) -> str:
-    """Of the user's Python files by path and content; "" without any."""
+    """Of the user's Python files by path and content; "" without any. Hidden folders (.venv, .git) are not theirs."""
     if code_path is None:
         return ""
     seen = hashlib.sha256()
-    for path in sorted(Path(code_path).rglob("*.py")):
-        seen.update(str(path.relative_to(code_path)).encode() + b"\0" + path.read_bytes() + b"\0")
+    for folder, below, names in os.walk(code_path):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for path in sorted(Path(folder, name) for name in names if name.endswith(".py")):
+            seen.update(str(path.relative_to(code_path)).encode() + b"\0" + path.read_bytes() + b"\0")
     return f"sha256:{seen.hexdigest()}"
 
 
 def versions() -> Mapping[str, str]:
     """What made the model."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    ours = importlib.metadata.version("ringyard")
+    python = platform.python_version()
+    return {"ringyard": ours, "python": python, "torch": torch.__version__, "numpy": np.__version__}
 
 
 def store(folder: Path, files: Mapping[str, bytes]) -> None:
