@@ -57,17 +57,17 @@ class Metrics(Collector):
             _add_group(families, name, observed.group)
         return list(families.values())
 
-    def serve(self, port: int, host: str = "127.0.0.1") -> int:
-        """Serves `/metrics` from a daemon thread; 0 = a free port. Returns the port. Raises OSError where it is
+    def serve(self, port: int, host: str = "127.0.0.1") -> str:
+        """Serves `/metrics` from a daemon thread; 0 = a free port. Returns `address`. Raises OSError where it is
         taken.
         """
         self._server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return int(self._server.server_port)
+        return self.address
 
     @property
     def address(self) -> str:
         """host:port of `/metrics`, "" while it is not served."""
-        return f"127.0.0.1:{self._server.server_port}" if self._server is not None else ""
+        return "{}:{}".format(*self._server.server_address[:2]) if self._server is not None else ""
 
     def close(self) -> None:
         """Frees the port."""

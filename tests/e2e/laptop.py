@@ -157,8 +157,9 @@ class Laptop:
             time.sleep(0.05)
 
 
+@contextlib.contextmanager
 def laptop(folder: Path) -> Iterator[Laptop]:
-    """Fixture body: a laptop in `folder`, switched off at the end."""
+    """A laptop in `folder`, switched off at the end."""
     machine = Laptop(folder)
     try:
         yield machine

@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 import resource
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from laptop import Laptop, laptop
+from laptop import Laptop
 
 HEAD = """\
 apiVersion: ringyard.dev/v1alpha1
@@ -26,11 +24,6 @@ DATA = "  data: {uri: sklearn://iris, split: {test: 0.2, seed: 7, stratify: true
 FIT = "  fit: {epochs: 1, batchSize: 32, optimizer: {name: sgd, lr: 0.1}, loss: crossEntropy}\n"
 CSV = "  data: {uri: table.csv, features: [a, b], label: y, split: {test: 0.25, seed: 7, stratify: true}}\n"
 GOOD_ROWS = "a,b,y\n" + "".join(f"{i}.5,{i % 3}.0,{i % 3}\n" for i in range(24))
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Laptop]:
-    yield from laptop(tmp_path)
 
 
 def manifest(machine: Laptop, text: str, name: str = "bad.yaml") -> str:

@@ -10,11 +10,9 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from laptop import Laptop, laptop
+from laptop import Laptop
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = ROOT / "tests" / "serving" / "triton_probe.py"
@@ -31,11 +29,6 @@ spec:
   evaluate: {metrics: [accuracy], gate: [{metric: accuracy, atLeast: 0.6}]}
   serve: {endpoint: flowers}
 """
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Laptop]:
-    yield from laptop(tmp_path)
 
 
 def iris(machine: Laptop, name: str, epochs: int) -> str:

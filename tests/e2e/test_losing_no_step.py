@@ -13,7 +13,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,17 +102,11 @@ def loss_distance(one: Trained, other: Trained) -> float:
     return max(abs(a - b) / max(abs(b), 1e-12) for a, b in zip(one.losses, other.losses, strict=True))
 
 
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Laptop]:
-    yield from laptop(tmp_path)
-
-
 def undisturbed(folder: Path, precision: str) -> Trained:
-    for machine in laptop(folder):
+    with laptop(folder) as machine:
         done = machine.ringyard("run", manifest(machine, precision=precision, pause=0.0), "--no-serve")
         assert done.returncode == 0, done.stdout + done.stderr + machine.story()
         return trained(machine)
-    raise AssertionError
 
 
 @pytest.fixture(scope="module")

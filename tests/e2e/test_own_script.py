@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-from laptop import Laptop, laptop
+from laptop import Laptop
 
 SCRIPT = """\
 import os, pathlib, time
@@ -51,11 +48,6 @@ spec:
   code: {path: .}
   command: [python, train.py]
 """
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Laptop]:
-    yield from laptop(tmp_path)
 
 
 def test_a_script_gang_is_scaled_and_survives_a_kill_with_one_failure_counted(machine: Laptop) -> None:

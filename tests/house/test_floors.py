@@ -53,12 +53,13 @@ def pins() -> dict[str, str]:
 @pytest.mark.parametrize("library", ["click", "torch"])
 def test_a_missing_extra_is_named_with_the_remedy(library: str, tmp_path: Path) -> None:
     blind = (
-        "import importlib.abc, sys\n"
-        "class Blind(importlib.abc.MetaPathFinder):\n"
-        "    def find_spec(self, name, path, target=None):\n"
-        f"        if name == {library!r}:\n"
-        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
-        "sys.meta_path.insert(0, Blind())\n"
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        "class Blind(PathFinder):\n"
+        "    @classmethod\n"
+        "    def find_spec(cls, name, path=None, target=None):\n"
+        f"        return None if name == {library!r} else super().find_spec(name, path, target)\n"
+        "sys.meta_path[sys.meta_path.index(PathFinder)] = Blind\n"
         "from ringyard_operator.entry import main\n"
         "main()\n"
     )

@@ -7,7 +7,7 @@ import time
 import click
 
 from ringyard_operator.cli.exits import TimedOut
-from ringyard_operator.cli.options import examples, job_folder, job_name, shared, state
+from ringyard_operator.cli.options import examples, job_folder, job_name, patience, shared, state
 
 POLL_SECONDS = 0.1
 
@@ -29,14 +29,7 @@ def scale(name: str, replicas: int) -> None:
 
 @click.command(epilog=examples("ringyard stop digits", "ringyard stop digits --timeout 120"))
 @job_name
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds to wait at most.",
-)
+@patience
 @shared
 def stop(name: str, timeout: float) -> None:
     """Stop a job with a checkpoint and wait until its workers are gone. `ringyard run` of its manifest goes on."""
@@ -62,14 +55,7 @@ def stop(name: str, timeout: float) -> None:
 
 @click.command(epilog=examples("ringyard delete digits"))
 @job_name
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds to wait at most.",
-)
+@patience
 @shared
 def delete(name: str, timeout: float) -> None:
     """Stop a job and remove it with its logs and checkpoints. An endpoint that it published into goes on serving."""

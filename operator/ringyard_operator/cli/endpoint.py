@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ringyard_operator.cli.exits import BadInput, CommandError, Exit, TimedOut, Unavailable
-from ringyard_operator.cli.options import endpoint_folder, endpoint_name, examples, output_format, shared, state
+from ringyard_operator.cli.options import (
+    endpoint_folder,
+    endpoint_name,
+    examples,
+    output_format,
+    patience,
+    shared,
+    state,
+)
 from ringyard_operator.cli.output import emit, listing, table
 from ringyard_operator.cli.reading import readable
 
@@ -48,14 +56,7 @@ def endpoint() -> None:
 
 @endpoint.command("delete", epilog=examples("ringyard endpoint delete digits"))
 @endpoint_name
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds to wait at most.",
-)
+@patience
 @shared
 def delete_endpoint(name: str, timeout: float) -> None:
     """Stop serving and remove an endpoint. The jobs and their models stay."""

@@ -60,6 +60,18 @@ def shared(command: F) -> F:
     )(command)
 
 
+def patience(command: F) -> F:
+    """Adds `--timeout`, of commands that ask for an end and wait for it."""
+    return click.option(
+        "--timeout",
+        type=click.FloatRange(min=0),
+        default=60.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds to wait at most.",
+    )(command)
+
+
 def trouble(context: click.Context | None = None) -> Trouble:
     """What this call of the command line says trouble with."""
     return (context or click.get_current_context()).ensure_object(Trouble)

@@ -6,7 +6,6 @@ Ctrl-C, and how it ended as an exit code.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import signal
@@ -127,10 +126,8 @@ def _value(text: str) -> Any:
 
 def _need_torch(job: TrainingJob) -> None:
     """Told here, once, and not by every worker in its log. A `command` brings what it needs."""
-    with contextlib.suppress(ModuleNotFoundError):
-        if job.spec.command or importlib.util.find_spec("torch") is not None:
-            return
-    raise BadInput("PyTorch is not installed here, and workers need it: pip install 'ringyard[local]'")
+    if not job.spec.command and importlib.util.find_spec("torch") is None:
+        raise BadInput("PyTorch is not installed here, and workers need it: pip install 'ringyard[local]'")
 
 
 def _say_without_effect(job: TrainingJob) -> None:

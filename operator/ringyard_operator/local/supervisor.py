@@ -146,13 +146,13 @@ def _last_line(folder: JobFolder, start: int) -> str:
 def _serve_metrics(folder: JobFolder, metrics: Metrics, port: int | None) -> None:
     """Without a wanted port a free one is taken; either way the address is in the job's folder."""
     try:
-        taken = metrics.serve(port or 0)
+        address = metrics.serve(port or 0)
     except OSError as error:
         raise PortTaken(
             f"--metrics-port: port {port} of 127.0.0.1 is taken ({error.strerror}): "
             "free it, name another, or leave it out"
         ) from error
-    disk.replace(folder.metrics_file, f"127.0.0.1:{taken}\n")
+    disk.replace(folder.metrics_file, f"{address}\n")
 
 
 def _check_serve_port(state: StateDir, job: TrainingJob, serve: bool) -> None:
