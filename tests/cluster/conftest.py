@@ -58,15 +58,16 @@ def cluster() -> Cluster:
 
 @pytest.fixture(scope="session")
 def namespaces(cluster: Cluster) -> Iterator[list[str]]:
-    """Those that tests made. Each is deleted at its test's end, all must be gone at the session's: no finalizer hangs."""
+    """Those that tests made. Deletion is asked at the test's end, waited for at the session's: no finalizer may hang."""
     made: list[str] = []
     yield made
-    cluster.kubectl.run("delete", "namespace", "--ignore-not-found", "--timeout=120s", *made, timeout=150)
+    if made:
+        cluster.kubectl.run("delete", "namespace", "--ignore-not-found", "--timeout=120s", *made, timeout=150)
 
 
 @pytest.fixture
 def namespace(cluster: Cluster, namespaces: list[str], request: pytest.FixtureRequest) -> Iterator[str]:
-    """A fresh namespace where only pods run that pass Pod Security `restricted`; deleted, with all in it, at the end."""
+    """A fresh namespace where only pods run that pass Pod Security `restricted`; deleted with all in it at the end."""
     told = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
     name = f"{told}-{secrets.token_hex(3)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted", "ringyard.dev/test": "true"}
@@ -92,8 +93,9 @@ def claim(cluster: Cluster, namespace: str) -> Iterator[Claims]:
     made.remove()
 
 
+# Faults are mended before the namespace goes, hence their need of it.
 @pytest.fixture
-def nodes(cluster: Cluster) -> Iterator[Nodes]:
+def nodes(cluster: Cluster, namespace: str) -> Iterator[Nodes]:
     """Nodes to break; for tests marked `destructive`."""
     assert cluster.state, "mark the test `destructive`"
     made = Nodes(cluster.state, cluster.kubectl)
@@ -102,7 +104,7 @@ def nodes(cluster: Cluster) -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def apiserver(cluster: Cluster) -> Iterator[ApiServer]:
+def apiserver(cluster: Cluster, namespace: str) -> Iterator[ApiServer]:
     """The API server to stop; for tests marked `destructive`."""
     assert cluster.state, "mark the test `destructive`"
     made = ApiServer(cluster.state, cluster.kubectl)
