@@ -1,6 +1,6 @@
 """`make bench-cluster`: the figures of a Kubernetes cluster, on the cluster that KUBECONFIG names, now.
 
-Ringyard has to be installed (`make deploy`), and its trainer image has to be on the nodes. It drives kubectl only. The peer
+Ringyard has to be installed (`make deploy`), its trainer image has to be on the nodes. It drives kubectl only. The peer
 is a plain Indexed Job that runs the same model, data and pauses as an unchanged DDP script; peer and ours take turns.
 Prints a table, keeps bench/results/cluster-TIME.json.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -164,7 +165,7 @@ def loss_of_a_worker(name: str) -> float:
             "later steps", lambda: [at for at in steps(survivor).values() if at > killed + 3] and steps(survivor)
         )
         after = sorted(at for at in times.values() if at > killed - 0.1)
-        gaps = [(later - earlier, later) for earlier, later in zip(after, after[1:], strict=False)]
+        gaps = [(later - earlier, later) for earlier, later in itertools.pairwise(after)]
         return max(gaps)[1] - killed
 
 

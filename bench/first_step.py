@@ -1,4 +1,4 @@
-"""What `cluster.py` runs in pods: an unchanged DDP script, and the same model for a declared fit; both tell when they step.
+"""What `cluster.py` runs in pods: an unchanged DDP script and the same model for a declared fit. Both tell their steps.
 
     python first_step.py            # every rank; RANK, WORLD_SIZE and MASTER_* come from whoever started it
 
