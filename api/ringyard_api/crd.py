@@ -8,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ringyard_api.about import API_VERSION, NAME_PATTERN, NAME_RULE
+from ringyard_api import cel
+from ringyard_api.about import API_VERSION, NAME
 from ringyard_api.jobstatus import JobStatus
 from ringyard_api.modelendpoint import ModelEndpointSpec, ModelEndpointStatus
-from ringyard_api.rules import MODELENDPOINT_RULES, TRAININGJOB_RULES, Rule
+from ringyard_api.rules import CEL_RULES, MODELENDPOINT_RULES, TRAININGJOB_RULES, Rule
 from ringyard_api.schema import object_schema
 from ringyard_api.trainingjob import TrainingJobSpec
 from ringyard_api.validation import IMMUTABLE_SAYS, immutable_paths
 
 _GROUP, _VERSION = API_VERSION.split("/")
-_NAME_CEL = f"size(self.metadata.name) <= 63 && self.metadata.name.matches('{NAME_PATTERN}')"
 
 
 def trainingjobs() -> dict[str, Any]:
     """The CRD of TrainingJob."""
-    spec = object_schema(TrainingJobSpec, defaults=True)
-    _put_rules(spec, TRAININGJOB_RULES)
+    spec = object_schema(TrainingJobSpec, spec=True)
+    _put_rules(spec, (*TRAININGJOB_RULES, *CEL_RULES))
     _validations(spec).extend(_unchanged(path) for path in immutable_paths())
     return _definition(
         names={
@@ -36,7 +36,7 @@ def trainingjobs() -> dict[str, Any]:
         },
         says="TrainingJob is one training run: a gang of workers, a gate, and a model that is served.",
         spec=spec,
-        status=object_schema(JobStatus, defaults=False),
+        status=object_schema(JobStatus, spec=False),
         columns=[
             _column("State", "string", '.status.conditions[?(@.type=="Succeeded")].reason'),
             _column("Workers", "string", ".status.workers.summary"),
@@ -54,7 +54,7 @@ def trainingjobs() -> dict[str, Any]:
 
 def modelendpoints() -> dict[str, Any]:
     """The CRD of ModelEndpoint."""
-    spec = object_schema(ModelEndpointSpec, defaults=True)
+    spec = object_schema(ModelEndpointSpec, spec=True)
     _put_rules(spec, MODELENDPOINT_RULES)
     return _definition(
         names={
@@ -67,12 +67,13 @@ def modelendpoints() -> dict[str, Any]:
         },
         says="ModelEndpoint is what serves: versions of a model behind one address.",
         spec=spec,
-        status=object_schema(ModelEndpointStatus, defaults=False),
+        status=object_schema(ModelEndpointStatus, spec=False),
         columns=[
-            _column("State", "string", '.status.conditions[?(@.type=="Available")].reason'),
-            _column("Version", "integer", ".spec.lastVersion"),
-            _column("Servers", "integer", ".status.replicas"),
             _column("URL", "string", ".status.url"),
+            _column("Versions", "string", ".status.summary.versions"),
+            _column("Weights", "string", ".status.summary.weights"),
+            _column("Ready", "string", ".status.summary.ready"),
+            _column("State", "string", '.status.conditions[?(@.type=="Available")].reason', wide=True),
             _column("Age", "date", ".metadata.creationTimestamp"),
         ],
         scale=(".spec.replicas", ".status.replicas", ".status.selector"),
@@ -99,7 +100,7 @@ def _definition(
             "spec": {"description": "What is wanted.", **spec},
             "status": {"description": "What was observed and decided.", **status},
         },
-        "x-kubernetes-validations": [{"rule": _NAME_CEL, "message": f"metadata.name: {NAME_RULE}"}],
+        "x-kubernetes-validations": list(cel.name_rules(NAME)),
     }
     version = {
         "name": _VERSION,
@@ -131,8 +132,8 @@ def _put_rules(spec: dict[str, Any], rules: Sequence[Rule]) -> None:
         for step in rule.owner.split(".")[1:]:
             owner = owner["properties"][step.removesuffix("[]")]
             owner = owner["items"] if step.endswith("[]") else owner
-        path = rule.owner.replace("[]", "") + (f".{rule.at}" if rule.at else "")
-        _validations(owner).append({"rule": rule.cel, "message": f"{path}: {rule.says}"})
+        blamed = {"fieldPath": f".{rule.at}"} if rule.at else {}
+        _validations(owner).append({"rule": rule.cel, "message": rule.says, **blamed})
 
 
 def _validations(schema: dict[str, Any]) -> list[dict[str, str]]:
@@ -144,4 +145,4 @@ def _unchanged(path: str) -> dict[str, str]:
     """A transition rule on the spec: rules on the field itself are skipped where it appears or goes."""
     name = path.removeprefix("spec.")
     rule = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
-    return {"rule": rule, "message": f"{path}: {IMMUTABLE_SAYS}"}
+    return {"rule": rule, "message": IMMUTABLE_SAYS, "fieldPath": f".{name}", "reason": "FieldValueForbidden"}

@@ -19,6 +19,7 @@ from ringyard_api.problems import Problem
 from ringyard_api.trainingjob import PREPROCESS_STEPS, PreprocessStep
 
 NOTHING: Any = object()  # a value that could not be made; its problem is told
+STEP_SAYS = "must be a mapping with one key, the step's name, such as {standardize: {}}"
 _SHOWN = 60
 
 
@@ -184,7 +185,7 @@ class Decoder:
         if not isinstance(data, Mapping) or len(data) != 1:
             return self.wrong(
                 path,
-                f"must be a mapping with one key, the step's name, such as {{standardize: {{}}}}, got {shown(data)}",
+                f"{STEP_SAYS}, got {shown(data)}",
             )
         ((name, plain),) = data.items()
         if name not in PREPROCESS_STEPS:

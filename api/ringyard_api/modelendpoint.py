@@ -74,6 +74,15 @@ class ModelVersionStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EndpointSummary:
+    """The columns of `kubectl get mep`, where one JSONPath shows one text."""
+
+    versions: Annotated[str, About("Versions that are wanted, oldest first, for example 1,2.")] = ""
+    weights: Annotated[str, About("Their percents of the requests, in the same order, for example 0,100.")] = ""
+    ready: Annotated[str, About("Model servers that are ready of those wanted, for example 2/2.")] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelEndpointStatus:
     """What was observed."""
 
@@ -86,6 +95,7 @@ class ModelEndpointStatus:
     versions: Annotated[
         tuple[ModelVersionStatus, ...], About("What the servers make of each version.", merge_key=("version",))
     ] = ()
+    summary: Annotated[EndpointSummary, About("The same in a few characters.")] = EndpointSummary()
     replicas: Annotated[int, About("Model servers that are ready.", COUNT)] = 0
     selector: Annotated[str, About("Label selector of the servers, for the scale subresource.")] = ""
 

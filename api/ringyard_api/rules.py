@@ -268,6 +268,30 @@ TRAININGJOB_RULES: Final[tuple[Rule, ...]] = (
     ),
 )
 
+LABEL_SAYS = "is the label: only features are preprocessed"
+IMPUTE_VALUE_SAYS = "has an effect with strategy constant only: leave it out, or use constant"
+
+# Their Python halves are in `validation`, which names the step and the column.
+CEL_RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        owner="spec.data.preprocess[].impute",
+        holds=lambda _: True,
+        cel="self.strategy == 'constant' || self.value == 0.0",
+        says=IMPUTE_VALUE_SAYS,
+        at="value",
+    ),
+    Rule(
+        owner="spec.data",
+        holds=lambda _: True,
+        cel="!has(self.label) || !has(self.preprocess) || self.preprocess.all(s, "
+        "(!has(s.oneHot) || !(self.label in s.oneHot.columns)) && "
+        "(!has(s.impute) || !has(s.impute.columns) || !(self.label in s.impute.columns)) && "
+        "(!has(s.standardize) || !has(s.standardize.columns) || !(self.label in s.standardize.columns)))",
+        says=f"a column of a step {LABEL_SAYS}",
+        at="preprocess",
+    ),
+)
+
 MODELENDPOINT_RULES: Final[tuple[Rule, ...]] = (
     Rule(
         owner="spec",

@@ -14,7 +14,7 @@ from ringyard_api.decoding import below, encode
 from ringyard_api.fields import fields_of
 from ringyard_api.modelendpoint import ModelEndpoint
 from ringyard_api.problems import Problem
-from ringyard_api.rules import MODELENDPOINT_RULES, TRAININGJOB_RULES, Rule
+from ringyard_api.rules import IMPUTE_VALUE_SAYS, LABEL_SAYS, MODELENDPOINT_RULES, TRAININGJOB_RULES, Rule
 from ringyard_api.trainingjob import RunPolicySpec, TrainingJob, TrainingJobSpec
 
 _LOCAL_STORAGE = "file:// and paths are"
@@ -95,11 +95,11 @@ def _preprocess(spec: TrainingJobSpec) -> Iterator[Problem]:
     for at, step in enumerate(spec.data.preprocess):
         if step.name == "impute" and step.args["strategy"] != "constant" and step.args["value"]:
             path = f"spec.data.preprocess[{at}].impute.value"
-            yield Problem(path=path, message="has an effect with strategy constant only: leave it out, or use constant")
+            yield Problem(path=path, message=IMPUTE_VALUE_SAYS)
         for column in step.args.get("columns", ()):
             path = f"spec.data.preprocess[{at}].{step.name}.columns"
             if column == spec.data.label:
-                yield Problem(path=path, message=f"{column!r} is the label: only features are preprocessed")
+                yield Problem(path=path, message=f"{column!r} {LABEL_SAYS}")
             elif spec.data.features and not {column, column.rpartition(".")[0]} & set(spec.data.features):
                 yield Problem(
                     path=path, message=f"{column!r} is not one of data.features: add it there, or drop it here"
