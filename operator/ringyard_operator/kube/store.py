@@ -36,9 +36,11 @@ class Store:
         *,
         namespace: str = "",
         labels: str = "",
+        fields: str = "",
         changed: Callable[[Json], None] = lambda _: None,
     ) -> None:
-        self._api, self._kind, self._namespace, self._labels = api, kind, namespace, labels
+        self._api, self._kind, self._namespace = api, kind, namespace
+        self._labels, self._fields = labels, fields
         self._changed = changed
         self._objects: dict[Key, Json] = {}
         self._owned: dict[str, set[Key]] = {}
@@ -89,7 +91,7 @@ class Store:
         return time.monotonic() - self._heard_at
 
     async def _list(self) -> str:
-        found, version = await self._api.listing(self._kind, self._namespace, labels=self._labels)
+        found, version = await self._api.listing(self._kind, self._namespace, labels=self._labels, fields=self._fields)
         self._heard_at = time.monotonic()
         listed = {_key(each) for each in found}
         for each in found:
@@ -106,7 +108,9 @@ class Store:
 
     async def _follow(self, version: str) -> str:
         """Takes in what the watch brings until the API server ends it; returns the version to go on from."""
-        stream = self._api.watch(self._kind, self._namespace, labels=self._labels, resource_version=version)
+        stream = self._api.watch(
+            self._kind, self._namespace, labels=self._labels, fields=self._fields, resource_version=version
+        )
         async with aclosing(stream):
             async for event, obj in stream:
                 self._heard_at = time.monotonic()
