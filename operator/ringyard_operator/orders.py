@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ringyard_api.launch import EXIT_TERMINATED
 
@@ -36,6 +37,8 @@ class Report:
     last_lines: tuple[str, ...] = ()
     out_of_memory: bool = False
     terminating: bool = False
+    host: str = ""  # where peers reach this worker
+    result: Mapping[str, Any] | None = None  # what a script that ended with 0 has left
 
     @property
     def process(self) -> tuple[str, int]:
@@ -109,8 +112,12 @@ class Agents:
 
     def fenced(self, report: Report) -> bool:
         """Whether a newer incarnation holds the index."""
-        newest = self.incarnations.get(report.index)
-        return newest is not None and report.attempt < newest[1]
+        return self.outdated(report.index, report.attempt)
+
+    def outdated(self, index: int, attempt: int) -> bool:
+        """Whether the plan knows a newer attempt of this index."""
+        newest = self.incarnations.get(index)
+        return newest is not None and attempt < newest[1]
 
     def report(self, report: Report, *, view: int, wall: float, now: float) -> Answer:
         """Takes one report and answers it. `view` is the last view (of a script: gang) that the process was in."""

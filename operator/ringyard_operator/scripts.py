@@ -2,19 +2,28 @@
 
 A script's collective is its own, so it cannot lose or gain a member: whenever one fails, or another number of workers
 is wanted, the whole gang is started anew with a new rendezvous. Asked by the coordinator's servicer with each report.
-Pure: the free port comes as a function, time as an argument. It does not judge exits (`orders`, `restart`).
+Pure: the port comes as a function, time as an argument. It does not judge exits (`orders`, `restart`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ringyard_operator.orders import Agents, Answer, Report
 from ringyard_operator.views import Wanted
 
 ADOPT_SECONDS = 3.0  # a new coordinator waits so long for the agents of a gang that runs
 GATHER_SECONDS = 10.0  # after `minReplicas` are ready, before the gang starts without the others
+# On a cluster nobody can look for a free port in the pod of the first member. These are torch's own and upwards, below
+# the ephemeral ports that our servers and everybody's connections get.
+PORTS = range(29500, 30500)
+
+
+def gang_port(term: int, number: int) -> int:
+    """The port of a gang's rendezvous on a cluster: another one for each gang, because the one before may linger."""
+    return PORTS[(31 * term + number) % len(PORTS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +38,7 @@ class Gang:
 class Scripts:
     """The gang of one `command` job."""
 
-    def __init__(self, agents: Agents, pick_port: Callable[[], int]) -> None:
+    def __init__(self, agents: Agents, pick_port: Callable[[int], int]) -> None:
         self.gang: Gang | None = None
         self.hosts: Mapping[int, str] = {}
         self.waiting = "no worker reports yet"
@@ -110,6 +119,17 @@ class Scripts:
         ended = [reports.get(index) for index in self.gang.members]
         return all(r is not None and not r.running and not r.is_new and r.exit_code == 0 for r in ended)
 
+    def result(self) -> Mapping[str, Any] | None:
+        """The gang's result: None until each of its processes has ended with 0, then what the first one with a model
+        has left, else the first one's.
+        """
+        if self.gang is None or not self.is_done():
+            return None
+        reports = {r.uid: r for r in self._agents.reports.values()}
+        members = [reports.get(uid) for _, (uid, _) in sorted(self.gang.members.items())]
+        left = [r.result for r in members if r is not None and r.result is not None]
+        return next((found for found in left if found.get("model")), left[0] if left else None)
+
     def _form(self, current: Mapping[int, Report], indices: frozenset[int], wanted: Wanted, now: float) -> None:
         if self._agents.finishing or (self.gang is not None and not self._is_over(current, indices, wanted)):
             return
@@ -137,11 +157,17 @@ class Scripts:
     def _start(self, ready: Mapping[int, Report]) -> None:
         number = self.gang.number + 1 if self.gang is not None else 1
         members = {i: (r.uid, 0 if r.is_new else r.process_attempt + 1) for i, r in sorted(ready.items())}
-        host, port = self.hosts.get(min(members), "127.0.0.1"), self._pick_port()
+        host, port = self._host(ready[min(members)]), self._pick_port(number)
         environments = {index: _environment(rank, len(members), host, port) for rank, index in enumerate(members)}
         self.gang = Gang(number=number, members=members, environments=environments)
         self.changes += 1 if number > 1 else 0
         self.waiting, self._enough_since = "", None
+
+    def _host(self, first: Report) -> str:
+        """An address, not a name: it holds as long as the gang, since losing that worker starts another one, and DNS
+        learns of a new pod seconds late and remembers for half a minute that it did not know it.
+        """
+        return self.hosts.get(first.index) or first.host or "127.0.0.1"
 
 
 def _environment(rank: int, size: int, host: str, port: int) -> dict[str, str]:

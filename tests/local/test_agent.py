@@ -16,7 +16,7 @@ from pathlib import Path
 from ringyard_api.agentrecord import AgentRecord
 from ringyard_api.launch import WorkerLaunch
 from ringyard_operator.actions import Order
-from ringyard_operator.coordinator import Coordinator
+from ringyard_operator.coordinator import Coordinator, CoordinatorServer, one_token
 from ringyard_operator.local.procfs import kill_session
 
 TOKEN = "secret-of-this-test"
@@ -31,11 +31,13 @@ class Bench:
         spec = {"spec": {"command": ["python", "train.py"], "code": {"path": str(folder)}}}
         (folder / "spec.json").write_text(json.dumps(spec))
         (folder / "token").write_text(TOKEN)
-        self.coordinator = Coordinator(job="job", uid="u", token=TOKEN, key=b"k" * 32, term=1)
+        self.coordinator = Coordinator(job="job", uid="u", key=b"k" * 32, term=1)
+        self.server = CoordinatorServer(one_token(TOKEN, "u"))
+        self.server.open(self.coordinator)
         self.agents: list[subprocess.Popen[bytes]] = []
 
     async def open(self) -> None:
-        (self.folder / "coordinator").write_text(await self.coordinator.start())
+        (self.folder / "coordinator").write_text(await self.server.start())
         self.coordinator.want(replicas=1, min_replicas=1, stall_seconds=60, script=True)
 
     def start(self, *, owner_seconds: float = 60) -> subprocess.Popen[bytes]:
@@ -94,7 +96,7 @@ async def bench(folder: Path, script: str) -> AsyncIterator[Bench]:
             if agent.poll() is None:
                 agent.kill()
             agent.wait()
-        await made.coordinator.stop(0)
+        await made.server.stop(0)
 
 
 def alive(pid: int) -> bool:
@@ -202,7 +204,7 @@ def test_without_a_coordinator_the_process_is_asked_to_go_and_the_agent_ends_wit
         async with bench(tmp_path, script) as made:
             agent = made.start(owner_seconds=1.5)
             await made.until(lambda: made.child() > 0 and "ready" in made.log())
-            await made.coordinator.stop(0)
+            await made.server.stop(0)
             await made.until(lambda: agent.poll() is not None)
             assert agent.returncode == 143
             assert "checkpoint written" in made.log()

@@ -17,7 +17,7 @@ import pytest
 from ringyard_api.protos import coordinator_pb2 as pb
 from ringyard_api.protos import coordinator_pb2_grpc as rpc
 from ringyard_operator.actions import Order
-from ringyard_operator.coordinator import Coordinator
+from ringyard_operator.coordinator import Coordinator, CoordinatorServer, one_token
 
 PEER = Path(__file__).with_name("member_peer.py")
 TOKEN = "a-token"
@@ -59,7 +59,9 @@ class Yard:
     """One coordinator and its members."""
 
     def __init__(self, term: int = 1) -> None:
-        self.coordinator = Coordinator(job="digits", uid="1", token=TOKEN, key=b"ring key", term=term)
+        self.coordinator = Coordinator(job="digits", uid="1", key=b"ring key", term=term)
+        self.server = CoordinatorServer(one_token(TOKEN, "1"))
+        self.server.open(self.coordinator)
         self.address = ""
         self.members: list[Member] = []
 
@@ -96,7 +98,7 @@ class Yard:
 @asynccontextmanager
 async def yard(term: int = 1) -> AsyncIterator[Yard]:
     made = Yard(term)
-    made.address = await made.coordinator.start()
+    made.address = await made.server.start()
     try:
         yield made
     finally:
@@ -104,7 +106,7 @@ async def yard(term: int = 1) -> AsyncIterator[Yard]:
             if member.process.returncode is None:
                 member.process.kill()
                 await member.process.wait()
-        await made.coordinator.stop(0)
+        await made.server.stop(0)
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:

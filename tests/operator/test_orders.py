@@ -102,7 +102,7 @@ class Gang:
         self.agents = Agents()
         self.agents.script = True
         self.ports = iter(range(5000, 6000))
-        self.scripts = Scripts(self.agents, lambda: next(self.ports))
+        self.scripts = Scripts(self.agents, lambda _gang: next(self.ports))
         self.wanted = Wanted(replicas=replicas, min_replicas=minimum)
         self.now = 0.0
 

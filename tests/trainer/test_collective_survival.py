@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from ringyard_api.launch import WorkerLaunch
-from ringyard_operator.coordinator.server import Coordinator
+from ringyard_operator.coordinator import Coordinator, CoordinatorServer, one_token
 
 MEMBER = Path(__file__).with_name("collective_member.py")
 WORTH = 12 * 13 // 2  # of a step's batch, times the step's number
@@ -70,6 +70,7 @@ class Desk:
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         self.coordinator: Coordinator | None = None
+        self.server: CoordinatorServer | None = None
         self.processes: list[Process] = []
         self.address = ""
         (folder / "token").write_text(TOKEN)
@@ -79,10 +80,12 @@ class Desk:
 
     def open(self, term: int, replicas: int, minimum: int = 1) -> None:
         async def start() -> str:
-            made = Coordinator(job="sums", uid="u", token=TOKEN, key=b"key of the job", term=term)
+            made = Coordinator(job="sums", uid="u", key=b"key of the job", term=term)
             made.want(replicas=replicas, min_replicas=minimum, stall_seconds=300)
-            self.coordinator = made
-            return await made.start()
+            server = CoordinatorServer(one_token(TOKEN, "u"))
+            server.open(made)
+            self.coordinator, self.server = made, server
+            return await server.start()
 
         self.address = self.run(start())
         (self.folder / "coordinator.new").write_text(self.address)
@@ -98,9 +101,9 @@ class Desk:
         return self.run(on_loop())
 
     def stop(self) -> None:
-        if self.coordinator is not None:
-            self.run(self.coordinator.stop(0))
-            self.coordinator = None
+        if self.server is not None:
+            self.run(self.server.stop(0))
+            self.coordinator = self.server = None
 
     def start(self, index: int, *, attempt: int = 1, steps: int, length: int = 20_000, pause: float = 0.004) -> Process:
         process = Process(self.folder, index, attempt, steps, length, pause)

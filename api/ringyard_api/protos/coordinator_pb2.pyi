@@ -483,6 +483,8 @@ class AgentReport(google.protobuf.message.Message):
     EXITED_AT_FIELD_NUMBER: builtins.int
     TERMINATING_FIELD_NUMBER: builtins.int
     PROTOCOLS_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    HOST_FIELD_NUMBER: builtins.int
     worker: builtins.int
     incarnation: builtins.str
     attempt: builtins.int
@@ -496,6 +498,10 @@ class AgentReport(google.protobuf.message.Message):
     """Unix seconds"""
     terminating: builtins.bool
     """the agent itself was told to go by SIGTERM"""
+    result: builtins.bytes
+    """of a script that ended with 0: what it left as a model, like result.json"""
+    host: builtins.str
+    """address that peers reach this worker at"""
     @property
     def last_lines(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """of its log, at most 5"""
@@ -516,8 +522,10 @@ class AgentReport(google.protobuf.message.Message):
         exited_at: builtins.float = ...,
         terminating: builtins.bool = ...,
         protocols: collections.abc.Iterable[builtins.int] | None = ...,
+        result: builtins.bytes = ...,
+        host: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "exit_code", b"exit_code", "exited_at", b"exited_at", "incarnation", b"incarnation", "last_lines", b"last_lines", "out_of_memory", b"out_of_memory", "process_attempt", b"process_attempt", "protocols", b"protocols", "running", b"running", "terminating", b"terminating", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "exit_code", b"exit_code", "exited_at", b"exited_at", "host", b"host", "incarnation", b"incarnation", "last_lines", b"last_lines", "out_of_memory", b"out_of_memory", "process_attempt", b"process_attempt", "protocols", b"protocols", "result", b"result", "running", b"running", "terminating", b"terminating", "worker", b"worker"]) -> None: ...
 
 global___AgentReport = AgentReport
 

@@ -1,7 +1,8 @@
 """One job's group behind its streams: passes events to the cores, and what they decide to the members.
 
-The servicer calls it with what it hears; `server.Coordinator` asks it what is seen. It owns the timer of the membership
-core and the last thing that each member was told. It decides nothing itself.
+The servicer calls it with what it hears; `job.Coordinator` asks it what is seen. It owns the timer of the membership
+core and the last thing that each member was told. It decides nothing itself, and lets nothing be decided while the
+Lease is not held.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from ringyard_operator.membership import Membership
 from ringyard_operator.orders import Agents, Answer, Report
 from ringyard_operator.scripts import Scripts
 from ringyard_operator.views import Arrival, Wanted
+
+_HELD_SECONDS = 0.5  # how often a group that may not decide looks whether it may again
 
 
 class Outbox:
@@ -56,7 +59,8 @@ class Group:
         secret: bytes,
         clock: Callable[[], float],
         wall: Callable[[], float],
-        pick_port: Callable[[], int],
+        held: Callable[[], bool],
+        pick_port: Callable[[int], int],
     ) -> None:
         self.term = term
         self.secret = secret
@@ -71,7 +75,8 @@ class Group:
         self.first_step_at: float | None = None
         self.below_since: float | None = None
         self.changed = asyncio.Event()
-        self.clock, self.wall = clock, wall
+        self.clock, self.wall, self.held = clock, wall, held
+        self.closed = False
         self._outboxes: dict[int, Outbox] = {}
         self._finish = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -83,6 +88,11 @@ class Group:
         self._outboxes[key] = outbox
         if self._finish:
             outbox.put(pb.Directive(finish=pb.Finish(reason=self._finish)))
+        if self.agents.outdated(arrival.worker, arrival.attempt):
+            sentence = f"a newer worker holds index {arrival.worker}"
+            outbox.put(pb.Directive(fenced=pb.Fenced(reason=sentence)))
+            outbox.close()
+            return
         self.membership.hello(key, arrival, self.clock())
         self.settle()
 
@@ -134,8 +144,10 @@ class Group:
     # Agents
 
     def report(self, report: Report) -> Answer:
-        """An agent reports; its order."""
+        """An agent reports; its order. Who may not decide takes nothing in: the report comes again in a second."""
         now = self.clock()
+        if not self.held():
+            return Answer(verb="CONTINUE", process_attempt=report.process_attempt, reason="the coordinator is changing")
         if self.script:
             view = self.scripts.number_of(report.process)
         else:
@@ -156,7 +168,7 @@ class Group:
             return
         self.script = self.agents.script = script
         self.membership.want(wanted)
-        if script:
+        if script and self.held():
             self.scripts.advance(wanted, self.clock())
         self.settle()
 
@@ -177,7 +189,12 @@ class Group:
 
     def settle(self) -> None:
         """Asks the core what follows, tells the members, and sets the timer for the next look."""
+        if self.closed:
+            return
         now = self.clock()
+        if not self.held():
+            self._look_again(_HELD_SECONDS)
+            return
         decision = self.membership.decide(now)
         for key, sentence in decision.fenced:
             outbox = self._outboxes.get(key)
@@ -188,19 +205,22 @@ class Group:
             self._tell_standing()
         self._note_below(now)
         self._remember_leader()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if decision.wake_at is not None:
-            delay = max(0.01, decision.wake_at - now)
-            self._timer = asyncio.get_running_loop().call_later(delay, self.settle)
+        self._look_again(None if decision.wake_at is None else max(0.01, decision.wake_at - now))
         self.changed.set()
 
-    def stop(self) -> None:
-        """No more timers."""
+    def close(self) -> None:
+        """Ends all streams and the clock: nothing is decided here any more. Members go on, and dial again."""
+        self.closed = True
+        self._look_again(None)
+        for outbox in self._outboxes.values():
+            outbox.refuse(grpc.StatusCode.UNAVAILABLE, "this coordinator leads no more: dial again")
+
+    def _look_again(self, delay: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if delay is not None:
+            self._timer = asyncio.get_running_loop().call_later(delay, self.settle)
 
     def _tell_standing(self) -> None:
         """Each member learns what holds for it now, if it has not been told yet."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 from ringyard_api.protos import coordinator_pb2 as pb
 
@@ -80,7 +82,18 @@ def report(message: pb.AgentReport) -> Report:
         last_lines=tuple(message.last_lines)[-5:],
         out_of_memory=message.out_of_memory,
         terminating=message.terminating,
+        host=message.host,
+        result=json_object(message.result) if message.result else None,
     )
+
+
+def json_object(text: bytes) -> dict[str, Any] | None:
+    """A JSON object, or None where it is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def agent_order(answer: Answer) -> pb.AgentOrder:

@@ -1,6 +1,6 @@
 """What the plan gets to see of the group: members, progress, hangs, and why it waits, as plain `GroupSeen`.
 
-Called by `server.Coordinator.seen`. It reads the group and changes nothing. Times become Unix seconds here.
+Called by `job.Coordinator.seen`. It reads the group and changes nothing. Times become Unix seconds here.
 """
 
 from __future__ import annotations

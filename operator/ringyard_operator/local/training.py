@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from ringyard_api.jobstatus import JobStatus
 from ringyard_api.trainingjob import TrainingJob
 
-from ringyard_operator.coordinator import Coordinator
+from ringyard_operator.coordinator import Coordinator, CoordinatorServer, one_token
 from ringyard_operator.errors import NotFound, StateUnusable
 from ringyard_operator.local import disk
 from ringyard_operator.local.endpoint import EndpointKeeper, endpoint_seen, try_keeper
@@ -75,7 +75,7 @@ class Training:
         """Until the job has ended, is suspended, stopped or deleted, and no worker is left. Returns it with its
         status.
         """
-        coordinator = await self._open()
+        coordinator, server = await self._open()
         try:
             while True:
                 coordinator.changed.clear()
@@ -84,9 +84,9 @@ class Training:
                     return self._job
                 await self._pause(coordinator, wake_at)
         finally:
-            await coordinator.stop(0.5)
+            await server.stop(0.5)
 
-    async def _open(self) -> Coordinator:
+    async def _open(self) -> tuple[Coordinator, CoordinatorServer]:
         """A new term begins: it is on disk before anybody can hear of it."""
         status = self._job.status if self._job.status is not None else JobStatus()
         self._job = replace(self._job, status=replace(status, term=(status.term or 0) + 1))
@@ -95,14 +95,14 @@ class Training:
         coordinator = Coordinator(
             job=self._folder.name,
             uid=uid,
-            token=token,
             key=hmac.new(token.encode(), uid.encode(), hashlib.sha256).digest(),
             term=self._status().term,
             clock=time.monotonic,
         )
-        address = await coordinator.start()
-        disk.replace(self._folder.coordinator_file, address + "\n")
-        return coordinator
+        server = CoordinatorServer(one_token(token, uid))
+        server.open(coordinator)
+        disk.replace(self._folder.coordinator_file, await server.start() + "\n")
+        return coordinator, server
 
     async def _turn(self, coordinator: Coordinator) -> float | None:
         """One turn of the crank. Returns when to look again (Unix seconds), or None at the end."""
