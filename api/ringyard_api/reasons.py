@@ -45,6 +45,17 @@ class Reason(StrEnum):
     EVALUATED = "Evaluated"
     PUBLISHING = "Publishing"
     MANAGED_ELSEWHERE = "ManagedElsewhere"
+    # what a worker waits for on a cluster
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_UNAVAILABLE = "ImageUnavailable"
+    CONFIG_MISSING = "ConfigMissing"  # a Secret or ConfigMap, or a key in it
+    VOLUME_UNAVAILABLE = "VolumeUnavailable"
+    CONTAINER_REFUSED = "ContainerRefused"  # the node cannot make the container from the pod
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    TEMPLATE_REFUSED = "TemplateRefused"
+    FORBIDDEN = "Forbidden"  # an admission policy, or the operator's own rights
+    NAMESPACE_TERMINATING = "NamespaceTerminating"
+    NOT_SUPPORTED = "NotSupported"
     # the end
     COMPLETED = "Completed"
     PUBLISHED = "Published"

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ringyard_api.reasons import Reason
+
 
 class WorkerPhase(StrEnum):
     """Where one incarnation of a worker is, as a Pod's phase would say it."""
@@ -30,6 +32,7 @@ class GoneBecause(StrEnum):
     PREEMPTED = "Preempted"
     DELETED = "Deleted"  # by somebody else than us
     NODE_LOST = "NodeLost"
+    NODE_REFUSED = "NodeRefused"  # the kubelet did not take it: the node changed after the scheduler had looked
     TOLD = "Told"  # by us: scale down, suspend, stop, the job's end
 
 
@@ -48,6 +51,7 @@ class WorkerSeen:
     out_of_memory: bool = False
     last_lines: tuple[str, ...] = ()
     waiting_reason: str = ""  # why it is Pending, one sentence
+    waiting_code: Reason | None = None  # the same in one word, where it is known
     address: str = ""
 
 
@@ -137,6 +141,15 @@ class EndpointSeen:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why no worker can be made now. `final`: nothing but another manifest helps, so the job fails unless it runs."""
+
+    reason: Reason
+    sentence: str
+    final: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Observed:
     """Everything that `plan` may look at besides the job itself."""
 
@@ -145,5 +158,6 @@ class Observed:
     group: GroupSeen | None = None  # None while there is no coordinator
     result: Mapping[str, Any] | None = None  # result.json, once it stands
     endpoint: EndpointSeen | None = None
+    refusal: Refusal | None = None
     stop_requested: bool = False  # locally Ctrl-C: as suspend, without writing it to the spec
     notes: tuple[str, ...] = field(default=())  # facts for a human that change no decision

@@ -1,0 +1,1 @@
+"""The Kubernetes objects behind a TrainingJob and a ModelEndpoint, as plain data: same input, same objects."""
