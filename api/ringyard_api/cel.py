@@ -50,12 +50,13 @@ def one_of(names: Iterable[str], says: str) -> Rule:
 
 
 def name_rules(bounds: Bounds) -> Iterator[Rule]:
-    """Rules on the object's root for its name: a schema may say nothing else of metadata."""
+    """Rules on the object's root for its name: the schema of metadata itself is Kubernetes'."""
     name = "self.metadata.name"
     too_long = f"size({name}) > {bounds.longest}"
     pattern = f"{too_long} || {name}.matches({_literal(bounds.pattern)})"
-    yield {"rule": pattern, "message": f"metadata.name: {bounds.pattern_says}"}
-    yield {"rule": f"!({too_long})", "message": f"metadata.name: must have at most {bounds.longest} characters"}
+    path = {"fieldPath": ".metadata.name"}
+    yield {"rule": pattern, "message": bounds.pattern_says, **path}
+    yield {"rule": f"!({too_long})", "message": f"must have at most {bounds.longest} characters", **path}
 
 
 def _literal(text: str) -> str:

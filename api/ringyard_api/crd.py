@@ -96,7 +96,7 @@ def _definition(
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
-            "metadata": {"type": "object"},
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
             "spec": {"description": "What is wanted.", **spec},
             "status": {"description": "What was observed and decided.", **status},
         },
