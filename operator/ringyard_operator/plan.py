@@ -16,13 +16,14 @@ from ringyard_api.reasons import ConditionType, Reason
 from ringyard_api.trainingjob import ServeSpec, TrainingJob
 
 from ringyard_operator import patience, restart, situation
-from ringyard_operator.actions import Action, FinishGroup, ForgetWorker, Order, Plan, PublishModel
+from ringyard_operator.actions import Action, FinishGroup, ForgetWorker, Order, Plan, PublishModel, StartWorker
 from ringyard_operator.conditions import Claim, Status, find, merge
 from ringyard_operator.observed import EndpointSeen, Observed
 from ringyard_operator.progress import with_progress, workers_status
 from ringyard_operator.roster import ALIVE, alive, muster, stop_all
 
 FAIL_SECONDS = 5.0  # for the worker that failed to end with its own exit code
+OURSELVES = "ringyard.dev/operator"  # in runPolicy.managedBy: the same as leaving it out
 LEAVE_SECONDS = 60.0  # for workers to end by themselves once the result stands
 
 
@@ -45,12 +46,15 @@ def plan(job: TrainingJob, observed: Observed, now: float) -> Plan:
     status = replace(status, restarts=judged.restarts)
     if judged.failure is not None:
         return _failed(job, observed, status, judged.failure, judged.orders, now)
+    if job.spec.run_policy.suspend or observed.stop_requested:
+        return _suspended(job, observed, status, now)
     deadline = _deadline(job, status)
     if deadline is not None and now >= deadline:
         sentence = f"still running after activeDeadlineSeconds ({job.spec.run_policy.active_deadline_seconds} s)"
         return _failed(job, observed, status, (Reason.DEADLINE_EXCEEDED, sentence), (), now)
-    if job.spec.run_policy.suspend or observed.stop_requested:
-        return _suspended(job, observed, status, now)
+    refusal = observed.refusal
+    if refusal is not None and refusal.final and not alive(observed.workers):
+        return _failed(job, observed, status, (refusal.reason, refusal.sentence), (), now)
     pause = patience.look(status.restarts, observed, job.spec, now)
     if pause.until is not None:
         return _pausing(job, observed, replace(status, restarts=pause.restarts), pause, now)
@@ -61,6 +65,19 @@ def is_finished(status: JobStatus) -> bool:
     """Whether the job has ended, well or badly."""
     summary = find(status.conditions, ConditionType.SUCCEEDED)
     return summary is not None and summary.status != "Unknown"
+
+
+def managed_elsewhere(job: TrainingJob) -> bool:
+    """Whether another controller looks after the job: then nothing is done about it, and no status is written."""
+    return job.spec.run_policy.managed_by not in (None, OURSELVES)
+
+
+def expiry(job: TrainingJob, status: JobStatus) -> float | None:
+    """When a finished job may be deleted (Unix seconds), which is the shell's part: a plan cannot outlive its job."""
+    ttl = job.spec.run_policy.ttl_seconds_after_finished
+    if ttl is None or not status.completion_time or not is_finished(status):
+        return None
+    return seconds(status.completion_time) + ttl
 
 
 def _figures(job: TrainingJob, observed: Observed, status: JobStatus) -> JobStatus:
@@ -93,9 +110,12 @@ def _running(
         not_before=judged.not_before,
         silent=judged.silent,
         done=bool(job.spec.command),
+        may_start=observed.refusal is None,
         now=now,
     )
-    status = replace(status, attempts=roster.attempts, start_time=status.start_time or rfc3339(now))
+    begun = observed.workers or any(isinstance(action, StartWorker) for action in roster.actions)
+    start_time = status.start_time or (rfc3339(now) if begun else "")
+    status = replace(status, attempts=roster.attempts, start_time=start_time)
     claims = situation.claims(job, observed, status, roster.delayed)
     return _plan(
         job,
@@ -271,7 +291,8 @@ def _end(
         _claim(ConditionType.RUNNING, "False", reason, sentence),
         _claim(ConditionType.DEGRADED, "False", reason, "the job has ended"),
     ]
-    return _plan(job, status, actions, ended, wake_at=_expiry(job, status), now=now)
+    decided = _plan(job, status, actions, ended, wake_at=None, now=now)
+    return replace(decided, wake_at=expiry(job, decided.status))
 
 
 def _after_the_end(job: TrainingJob, observed: Observed, status: JobStatus, now: float) -> Plan:
@@ -288,7 +309,7 @@ def _after_the_end(job: TrainingJob, observed: Observed, status: JobStatus, now:
         gone = sorted((w for w in observed.workers if w.phase not in ALIVE), key=lambda w: (w.index, w.attempt))
         actions += [ForgetWorker(index=w.index, attempt=w.attempt, uid=w.uid) for w in gone]
     wake_at = patience_ends if left and now < patience_ends else None
-    return _plan(job, status, actions, [], wake_at=_earliest(wake_at, _expiry(job, status)), now=now)
+    return _plan(job, status, actions, [], wake_at=_earliest(wake_at, expiry(job, status)), now=now)
 
 
 # Small parts
@@ -325,12 +346,6 @@ def _finish(observed: Observed, reason: str) -> list[Action]:
 def _deadline(job: TrainingJob, status: JobStatus) -> float | None:
     limit = job.spec.run_policy.active_deadline_seconds
     return seconds(status.start_time) + limit if limit is not None and status.start_time else None
-
-
-def _expiry(job: TrainingJob, status: JobStatus) -> float | None:
-    """When a finished job may be deleted. Deleting it is the shell's business: a plan cannot outlive its job."""
-    ttl = job.spec.run_policy.ttl_seconds_after_finished
-    return seconds(status.completion_time) + ttl if ttl is not None and status.completion_time else None
 
 
 def _claim(kind: ConditionType, status: Status, reason: Reason, message: str) -> Claim:

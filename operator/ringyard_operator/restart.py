@@ -23,7 +23,16 @@ from ringyard_operator.observed import ExitSeen, GoneBecause, HangSeen, WorkerPh
 WORKER = -1  # process attempt of an entry that speaks of the worker itself
 LEDGER_LENGTH = 200  # a job that ends more often keeps the newest
 _BACK_OFF_MAX = 60.0
+_REFUSED_SECONDS = 10.0
 _KILLED = 137
+_GONE = {
+    GoneBecause.EVICTED: "was evicted",
+    GoneBecause.PREEMPTED: "was preempted",
+    GoneBecause.DELETED: "was deleted",
+    GoneBecause.NODE_LOST: "was lost with its node",
+    GoneBecause.NODE_REFUSED: "was refused by its node",
+    GoneBecause.TOLD: "was told to go",
+}
 _OURS = "ringyard: "  # so begins what the trainer says to a user
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\^_])")  # colours, titles (ECMA-48)
 _SIGNALS = {1: "SIGHUP", 2: "SIGINT", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV"}
@@ -68,7 +77,7 @@ def judge_exit(end: ExitSeen, policy: RunPolicySpec) -> Verdict:
 def judge_worker(worker: WorkerSeen, policy: RunPolicySpec) -> Verdict:
     """One end of a worker (a Pod, or an agent)."""
     if worker.gone_because is not None:
-        return Verdict(kind="ignored", reason=f"worker {worker.index} is gone: {worker.gone_because.value}")
+        return Verdict(kind="ignored", reason=f"worker {worker.index} {_GONE[worker.gone_because]}")
     if worker.phase is WorkerPhase.LOST:
         return Verdict(kind="ignored", reason=f"worker {worker.index} is lost: its node does not answer")
     code = worker.exit_code if worker.exit_code is not None else 0
@@ -102,7 +111,7 @@ def judge(
     """Judges what is new and answers everything that waits; what is in the ledger is not counted again."""
     book = _Book(before)
     workers = tuple(workers)
-    ended = [w for w in workers if w.phase in (WorkerPhase.FAILED, WorkerPhase.SUCCEEDED, WorkerPhase.LOST)]
+    ended = [w for w in workers if _has_ended(w)]
     living = {w.uid for w in workers} - {w.uid for w in ended}
     exits = [e for e in exits if e.uid in living and not (script and e.exit_code == 0 and not e.consequence)]
     hangs = [h for h in hangs if h.uid in living]
@@ -122,7 +131,23 @@ def judge(
         sentence = f"{restarts.counted} counted failures, backoffLimit is {policy.backoff_limit}; the last: {last}"
         failure = (Reason.BACKOFF_LIMIT_EXCEEDED, sentence)
     silent = tuple(sorted(h.uid for h in hangs if h.agent_silent))
-    return Judged(restarts=restarts, orders=tuple(orders), failure=failure, not_before=book.not_before(), silent=silent)
+    not_before = {**_after_refusals(ended), **book.not_before()}
+    return Judged(restarts=restarts, orders=tuple(orders), failure=failure, not_before=not_before, silent=silent)
+
+
+def _has_ended(worker: WorkerSeen) -> bool:
+    """Whether a worker trains no more. Who was evicted, preempted or deleted is on its way out, and nobody waits for
+    that; its object may go before anybody sees it ended.
+    """
+    if worker.phase is WorkerPhase.TERMINATING:
+        return worker.gone_because not in (None, GoneBecause.TOLD)
+    return worker.phase in (WorkerPhase.FAILED, WorkerPhase.SUCCEEDED, WorkerPhase.LOST)
+
+
+def _after_refusals(ended: Iterable[WorkerSeen]) -> dict[int, float]:
+    """A node that refuses a worker would refuse the next at once as well: not counted, but not in haste either."""
+    refused = [w for w in ended if w.gone_because is GoneBecause.NODE_REFUSED]
+    return {w.index: w.created_at + _REFUSED_SECONDS for w in sorted(refused, key=lambda w: w.attempt)}
 
 
 def _judge_exits(

@@ -46,9 +46,13 @@ def muster(
     not_before: Mapping[int, float],
     silent: Collection[str],
     done: bool,
+    may_start: bool = True,
     now: float,
 ) -> Roster:
-    """The wanted workers are 0 … replicas-1. `done`: who has ended well (a script's exit 0) is not started again."""
+    """The wanted workers are 0 … replicas-1. `done`: who has ended well (a script's exit 0) is not started again.
+
+    Where none `may_start`, no attempt is used up either.
+    """
     by_index: dict[int, list[WorkerSeen]] = defaultdict(list)
     for worker in workers:
         by_index[worker.index].append(worker)
@@ -62,8 +66,10 @@ def muster(
         if _has_worker(mine, silent, done):
             continue
         due = not_before.get(index, 0.0)
-        if now < due:
+        if now < due and may_start:
             delayed[index] = due
+            continue
+        if not may_start:
             continue
         attempt = max([attempts.get(str(index), -1), *(w.attempt for w in mine)]) + 1
         attempts[str(index)] = attempt
@@ -84,10 +90,13 @@ def _has_worker(mine: list[WorkerSeen], silent: Collection[str], done: bool) -> 
 
 
 def _tidy(mine: list[WorkerSeen], *, wanted: bool, replicas: int, silent: Collection[str]) -> list[Action]:
+    """The newest worker stays whatever became of it, and so does the last that failed by itself: for whoever looks."""
     mine = sorted(mine, key=lambda w: w.attempt)
+    failed = [w for w in mine if w.phase is WorkerPhase.FAILED and w.gone_because is None]
     actions: list[Action] = []
     for worker in mine:
         newest = worker is mine[-1]
+        kept = wanted and (newest or worker in failed[-1:])
         if worker.phase in _STOPPABLE:
             if not wanted:
                 actions.append(_stop(worker, f"scaled to {replicas}"))
@@ -95,7 +104,7 @@ def _tidy(mine: list[WorkerSeen], *, wanted: bool, replicas: int, silent: Collec
                 actions.append(_stop(worker, "nothing is heard of it", _FROZEN_GRACE))
             elif not newest:
                 actions.append(_stop(worker, "a newer attempt has taken its place"))
-        elif worker.phase not in ALIVE and worker.phase is not WorkerPhase.LOST and not (newest and wanted):
+        elif worker.phase not in ALIVE and worker.phase is not WorkerPhase.LOST and not kept:
             actions.append(ForgetWorker(index=worker.index, attempt=worker.attempt, uid=worker.uid))
     return actions
 

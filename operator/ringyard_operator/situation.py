@@ -5,6 +5,7 @@ Called by `plan`. It changes nothing and decides nothing: it names what is.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
 from ringyard_api.jobstatus import JobStatus, rfc3339
@@ -23,12 +24,16 @@ def claims(job: TrainingJob, observed: Observed, status: JobStatus, delayed: Map
     group, ready = observed.group, status.workers.ready
     done = _done(job, observed)
     desired = status.workers.desired - len(done)
-    missing = "; ".join(_missing(job, observed, status, delayed, done))
+    refusal = observed.refusal
+    clauses = _missing(job, observed, status, delayed, done)
+    if refusal is not None:
+        clauses.insert(0, refusal.sentence)
+    missing = "; ".join(clauses)
     in_view = group is not None and group.epoch > 0 and ready > 0
     if done and not desired:
         reason, sentence = Reason.EVALUATING, "the script has ended well in every worker"
     elif not in_view:
-        reason, sentence = _why_not(job, group, status, missing)
+        reason, sentence = _why_not(job, observed, status, missing)
     elif group is not None and group.phase in _PHASES and (group.phase != "EVALUATING" or _all_steps_done(group)):
         reason, sentence = Reason.EVALUATING, _PHASES[group.phase]
     elif ready < desired:
@@ -42,7 +47,7 @@ def claims(job: TrainingJob, observed: Observed, status: JobStatus, delayed: Map
     whole = Reason.ALL_WORKERS_READY if ready >= desired else Reason.STARTING
     return [
         _claim(ConditionType.SUCCEEDED, "Unknown", reason, sentence),
-        _claim(ConditionType.ADMITTED, "True", Reason.ADMITTED, "nothing holds the job back"),
+        _admitted(observed),
         _claim(ConditionType.RUNNING, "True" if in_view else "False", reason, sentence),
         _claim(
             ConditionType.DEGRADED,
@@ -52,6 +57,15 @@ def claims(job: TrainingJob, observed: Observed, status: JobStatus, delayed: Map
         ),
         _claim(ConditionType.FAILED, "False", Reason.RUNNING, "the job has not failed"),
     ]
+
+
+def _admitted(observed: Observed) -> Claim:
+    if observed.refusal is not None:
+        return _claim(ConditionType.ADMITTED, "False", observed.refusal.reason, observed.refusal.sentence)
+    queued = next((w for w in observed.workers if w.waiting_code is Reason.QUEUED), None)
+    if queued is not None:
+        return _claim(ConditionType.ADMITTED, "False", Reason.QUEUED, queued.waiting_reason)
+    return _claim(ConditionType.ADMITTED, "True", Reason.ADMITTED, "nothing holds the job back")
 
 
 def _all_steps_done(group: GroupSeen) -> bool:
@@ -75,27 +89,33 @@ def _done(job: TrainingJob, observed: Observed) -> set[int]:
     return {i for i in ended if i < job.spec.workers.replicas} - {m.index for m in members if m.in_view}
 
 
-def _why_not(job: TrainingJob, group: GroupSeen | None, status: JobStatus, missing: str) -> tuple[Reason, str]:
+def _why_not(job: TrainingJob, observed: Observed, status: JobStatus, missing: str) -> tuple[Reason, str]:
+    group = observed.group
     waiting = group.waiting_reason if group is not None and status.workers.live else ""
     sentence = "; ".join(part for part in (waiting, missing) if part) or "the workers are being started"
     if _ran(group) and group is not None and group.below_minimum_since is not None:
         return Reason.BELOW_MIN_REPLICAS, sentence
     if any(entry.counted for entry in status.restarts.ledger) and missing and "again" in missing:
         return Reason.RESTARTING, sentence
-    live = status.workers.live >= max(1, job.spec.workers.min_replicas or 1)
-    return (Reason.LOADING if live else Reason.STARTING), sentence
+    if observed.refusal is not None:
+        return observed.refusal.reason, sentence
+    if status.workers.live >= job.spec.workers.min_replicas:
+        return Reason.LOADING, sentence
+    codes = Counter(w.waiting_code for w in observed.workers if w.waiting_code is not None)
+    return (codes.most_common(1)[0][0] if codes else Reason.STARTING), sentence
 
 
 def _missing(
     job: TrainingJob, observed: Observed, status: JobStatus, delayed: Mapping[int, float], done: Collection[int]
 ) -> list[str]:
-    """One clause for each wanted worker that does not train; those that load for the first time share one."""
+    """One clause for each wanted worker that does not train; those that load, or wait for the same, share one."""
     members = observed.group.members if observed.group is not None else ()
     training = {m.index for m in members if m.in_view}
     newest = {w.index: w for w in sorted(observed.workers, key=lambda w: w.attempt)}
     waiting = {e.uid: e for e in observed.exits}
     clauses: list[str] = []
     loading: list[int] = []
+    waits: dict[str, list[int]] = defaultdict(list)
     for index in range(job.spec.workers.replicas):
         worker = newest.get(index)
         if index in training or index in done or worker is None:
@@ -105,17 +125,23 @@ def _missing(
         elif worker.uid in waiting:
             clauses.append(f"{_last_words(status, index)}, its process starts again")
         elif worker.phase is WorkerPhase.PENDING and worker.waiting_reason:
-            clauses.append(f"worker {index} is pending: {worker.waiting_reason}")
+            waits[worker.waiting_reason].append(index)
         elif worker.phase is WorkerPhase.TERMINATING:
             clauses.append(f"worker {index} is leaving")
         elif worker.phase is WorkerPhase.RUNNING and (lost := _lost(observed.group, status, worker)):
             clauses.append(lost)
         elif worker.phase is WorkerPhase.RUNNING:
             loading.append(index)
+    clauses += [_wait(why, indices, job.spec.workers.replicas) for why, indices in waits.items()]
     if loading:
         one = len(loading) == 1
         clauses.append(f"worker{'' if one else 's'} {', '.join(map(str, loading))} {'loads' if one else 'load'}")
     return clauses
+
+
+def _wait(why: str, indices: list[int], wanted: int) -> str:
+    who = f"worker {indices[0]} waits" if len(indices) == 1 else f"{len(indices)} of {wanted} workers wait"
+    return f"{who}: {why}"
 
 
 def _lost(group: GroupSeen | None, status: JobStatus, worker: WorkerSeen) -> str:

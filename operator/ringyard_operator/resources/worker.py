@@ -47,7 +47,7 @@ def worker_pod(job: TrainingJob, index: int, attempt: int, setting: Setting) -> 
         spec["imagePullSecrets"] = [{"name": name} for name in setting.image_pull_secrets]
     if priority := job.spec.run_policy.priority_class_name or setting.priority_class_name:
         spec["priorityClassName"] = priority
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(job, index, attempt), "spec": spec}
+    pod: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(job, index, attempt), "spec": spec}
     pod = lay(pod, job.spec.workers.template)
     pod["spec"]["tolerations"] = _tolerations(pod["spec"].get("tolerations") or ())
     return pod
