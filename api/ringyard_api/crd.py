@@ -49,6 +49,7 @@ def trainingjobs() -> dict[str, Any]:
             _column("Age", "date", ".metadata.creationTimestamp"),
         ],
         scale=(".spec.workers.replicas", ".status.workers.live", ".status.selector"),
+        selectable=(".spec.serve.endpoint", ".spec.runPolicy.queue"),
     )
 
 
@@ -88,6 +89,7 @@ def _definition(
     status: dict[str, Any],
     columns: Sequence[dict[str, Any]],
     scale: tuple[str, str, str],
+    selectable: Sequence[str] = (),
 ) -> dict[str, Any]:
     root = {
         "description": says,
@@ -102,7 +104,7 @@ def _definition(
         },
         "x-kubernetes-validations": list(cel.name_rules(NAME)),
     }
-    version = {
+    version: dict[str, Any] = {
         "name": _VERSION,
         "served": True,
         "storage": True,
@@ -113,6 +115,8 @@ def _definition(
             "scale": dict(zip(("specReplicasPath", "statusReplicasPath", "labelSelectorPath"), scale, strict=True)),
         },
     }
+    if selectable:
+        version["selectableFields"] = [{"jsonPath": path} for path in selectable]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
