@@ -21,6 +21,11 @@ RUN_DIR = "RINGYARD_RUN_DIR"  # <storage.uri>/<job>-<uid8>
 WORKER_DIR = "RINGYARD_WORKER_DIR"  # scratch of this worker: agent.json, log
 HOST = "RINGYARD_HOST"  # address that peers reach this worker at; locally 127.0.0.1
 MODEL_DIR = "RINGYARD_MODEL_DIR"  # where a `command` job puts what is to be published
+RUN_URI = "RINGYARD_RUN_URI"  # how others name the run's folder; absent: by its path
+TERMINATION_FILE = "RINGYARD_TERMINATION_FILE"  # where PID 1 leaves its last words; absent locally
+OWNER_TIMEOUT = "RINGYARD_OWNER_TIMEOUT"  # seconds without a coordinator until the worker gives up; 0 = never
+
+RESULT_JSON = "result.json"  # in RUN_DIR: that it stands means that the run is over
 
 SCRIPT_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK")
 RESERVED_PREFIXES = ("PET_", "RINGYARD_")
@@ -30,6 +35,12 @@ EXIT_TERMINATED = 143  # after any SIGTERM, and for a fenced incarnation
 EXIT_BAD_INPUT = 2  # the user's data, code or manifest is at fault: permanent
 EXIT_NOT_FINITE = 3  # the loss is no longer a finite number: permanent
 EXIT_PERMANENT = range(1, 128)
+
+
+def model_uri(environment: Mapping[str, str], here: str) -> str:
+    """How others name the run's model folder, which is `here` on this machine."""
+    run_uri = environment.get(RUN_URI, "")
+    return f"{run_uri}/model" if run_uri else here
 
 
 def reserved(name: str) -> bool:

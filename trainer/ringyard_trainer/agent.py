@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import select as poll
 import signal
 import sys
@@ -23,15 +24,15 @@ from ringyard_api import launch
 from ringyard_api.agentrecord import AgentRecord, ProcessExit, file_name
 from ringyard_api.protos import coordinator_pb2 as pb
 
-from ringyard_trainer.agent_child import Child, start_ticks
+from ringyard_trainer import agent_words
+from ringyard_trainer.agent_child import Child, reap_orphans, start_ticks
 from ringyard_trainer.agent_link import PROTOCOLS, Link
 from ringyard_trainer.agent_rules import AgentRules, Step
 
 REPORT_SECONDS = 1.0
 REPORT_SECONDS_UNDECIDED = 0.2  # while nothing runs and the coordinator has not decided
 REPORT_TIMEOUT = 1.0
-OWNER_SECONDS = 60.0  # without any answer: the supervisor is gone for good
-OWNER_VARIABLE = "RINGYARD_OWNER_TIMEOUT"  # another number of seconds, for tests
+OWNER_SECONDS = 60.0  # without any answer, unless the contract says otherwise: the supervisor is gone for good
 _KEPT_EXITS = 20
 
 
@@ -45,7 +46,8 @@ class Agent:
         self._child: Child | None = None
         self._last_lines: tuple[str, ...] = ()
         self._out_of_memory = False
-        self._owner_seconds = float(environment.get(OWNER_VARIABLE, OWNER_SECONDS))
+        self._result: dict[str, Any] | None = None  # of a script whose last process ended with 0
+        self._owner_seconds = float(environment.get(launch.OWNER_TIMEOUT, OWNER_SECONDS))
         self._answered_at = time.monotonic()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._record = AgentRecord(
@@ -64,6 +66,7 @@ class Agent:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake the loop up
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is the supervisor's business; it says SIGTERM
+        self._make_folder()
         self._write_record()
         report_at = 0.0
         while True:
@@ -94,11 +97,14 @@ class Agent:
             os.read(self._wake_read, 4096)
 
     def _notice_exit(self) -> None:
+        reap_orphans(self._child)
         if self._child is None or (code := self._child.exit_code()) is None:
             return
         at = time.time()
         self._last_lines, self._out_of_memory = self._child.last_lines(), self._child.out_of_memory()
         self._child = None
+        if code == 0 and self._is_script():
+            self._result = agent_words.script_result(self._environment)
         self._rules.exited(code, at)
         self._keep_exit(code, at)
         _say(f"process {self._rules.process_attempt} ended with {_describe(code)}")
@@ -128,7 +134,7 @@ class Agent:
         if self._rules.leaving is not None:
             return  # SIGTERM came since the step was due
         attempt = self._rules.next_attempt
-        self._last_lines, self._out_of_memory = (), False
+        self._last_lines, self._out_of_memory, self._result = (), False, None
         try:
             command, folder, environment = self._program(attempt, step.environment)
             self._child = Child(command, environment, folder)
@@ -144,9 +150,10 @@ class Agent:
         self._write_record()
 
     def _program(self, attempt: int, ordered: Mapping[str, str]) -> tuple[list[str], str | None, dict[str, str]]:
-        spec: Mapping[str, Any] = json.loads(Path(self._contract.spec_file).read_text())["spec"]
+        spec = self._spec()
         folder = (spec.get("code") or {}).get("path")
-        environment = {**self._environment, **ordered, launch.PROCESS_ATTEMPT: str(attempt), "PYTHONUNBUFFERED": "1"}
+        told = {launch.PROCESS_ATTEMPT: str(attempt), "PYTHONUNBUFFERED": "1"}
+        environment = {**self._usual(), **self._environment, **ordered, **told}
         if not spec.get("command"):
             return [sys.executable, "-P", "-m", "ringyard_trainer"], None, environment
         tools = str(Path(sys.executable).parent)  # `python` in a command is the Python that Ringyard runs on
@@ -155,6 +162,25 @@ class Agent:
             paths = [folder, environment.get("PYTHONPATH", "")]
             environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         return [str(part) for part in spec["command"]], folder, environment
+
+    def _spec(self) -> Mapping[str, Any]:
+        spec: Mapping[str, Any] = json.loads(Path(self._contract.spec_file).read_text())["spec"]
+        return spec
+
+    def _is_script(self) -> bool:
+        try:
+            return bool(self._spec().get("command"))
+        except (OSError, ValueError, LookupError):
+            return False
+
+    def _usual(self) -> dict[str, str]:
+        """What a process needs that the environment may not say: in a Pod no user has a name, and / is read-only."""
+        usual = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_CACHE_DIR": str(Path(self._contract.worker_dir) / "cache")}
+        try:
+            pwd.getpwuid(os.getuid())
+        except KeyError:
+            usual |= {"USER": "ringyard", "HOME": self._contract.worker_dir}  # getpass.getuser() would fail
+        return usual
 
     def _report(self) -> bool:
         """Reports once and takes the order. True if there is something to do now."""
@@ -171,13 +197,15 @@ class Agent:
             out_of_memory=self._out_of_memory and not rules.running,
             terminating=rules.leaving == launch.EXIT_TERMINATED,
             protocols=PROTOCOLS,
+            result=b"" if self._result is None else json.dumps(self._result).encode(),
+            host=self._contract.host,
         )
         order = self._link.report(report, REPORT_TIMEOUT)
         now = time.monotonic()
         if order is not None:
             self._answered_at = now
             rules.ordered(order, now)
-        elif now - self._answered_at >= self._owner_seconds:
+        elif 0 < self._owner_seconds <= now - self._answered_at:
             rules.orphaned(self._owner_seconds, now)
         clock = rules.next_clock()
         return (rules.leaving is not None and not rules.running) or (clock is not None and clock <= now)
@@ -189,8 +217,23 @@ class Agent:
             self._record, finished_at=time.time(), exit_code=step.exit_code, reason=step.reason, child_pid=0
         )
         self._write_record()
+        agent_words.leave(self._last_words(step.exit_code), self._environment)
         self._link.close()
         return step.exit_code
+
+    def _last_words(self, code: int) -> str:
+        if code == launch.EXIT_TERMINATED:
+            return ""
+        if code != launch.EXIT_RESULT_STANDS:
+            return agent_words.of_failure(self._last_lines)
+        result = self._result if self._is_script() else agent_words.fit_result(self._contract.run_dir)
+        return agent_words.of_result(result) if result is not None else ""
+
+    def _make_folder(self) -> None:
+        try:
+            Path(self._contract.worker_dir).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            _say(f"cannot make {self._contract.worker_dir}: {error.strerror}")
 
     def _write_record(self) -> None:
         path = Path(self._contract.worker_dir) / file_name(self._contract.attempt)

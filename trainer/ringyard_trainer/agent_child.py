@@ -101,15 +101,44 @@ class Child:
             self._lines.append(text[-_LONGEST_LINE:])
 
 
+def reap_orphans(child: Child | None) -> None:
+    """As PID 1 of a container we inherit whatever the training process leaves behind: it is reaped here.
+
+    The child's own status stays for `Child.exit_code`.
+    """
+    if os.getpid() != 1:
+        return
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if child is not None and ended.si_pid == child.pid:
+                return
+            os.waitpid(ended.si_pid, 0)
+
+
 def oom_kills() -> int:
-    """Kills by the out-of-memory killer in our memory cgroup (v2) so far; 0 where there is none to read."""
+    """Kills by the out-of-memory killer in our memory cgroup so far; 0 where there is none to read."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
-            if line.startswith("0::"):
-                events = Path(f"/sys/fs/cgroup{line[3:]}") / "memory.events"
-                counts = dict(entry.split() for entry in events.read_text().splitlines())
-                return int(counts.get("oom_kill", "0"))
+            _, controllers, path = line.split(":", 2)
+            if controllers == "memory":  # v1; a container sees its own group as the root
+                places = [f"/sys/fs/cgroup/memory{path}/memory.oom_control", "/sys/fs/cgroup/memory/memory.oom_control"]
+            elif not controllers:
+                places = [f"/sys/fs/cgroup{path}/memory.events"]
+            else:
+                continue
+            for place in places:
+                if (count := _oom_count(Path(place))) is not None:
+                    return count
     return 0
+
+
+def _oom_count(path: Path) -> int | None:
+    """The count in a file of lines `name number`; None where it has none."""
+    try:
+        counts = dict(entry.split() for entry in path.read_text().splitlines())
+    except OSError:
+        return None
+    return int(counts["oom_kill"]) if "oom_kill" in counts else None
 
 
 def start_ticks(pid: int) -> int:

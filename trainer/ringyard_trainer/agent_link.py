@@ -15,11 +15,18 @@ from ringyard_api.protos import coordinator_pb2_grpc as rpc
 from ringyard_trainer.agent_rules import Order
 
 PROTOCOLS = (1,)
+# A coordinator that has vanished behind a Service answers neither a ping nor a connection: 1 + 1 s until that is
+# known, 1 s a try to reach the next one, and its name is asked for anew.
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),  # a proxy of the environment must never see these calls
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),  # gives a try to connect so long, too
     ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ("grpc.keepalive_time_ms", 1000),
+    ("grpc.keepalive_timeout_ms", 1000),
+    ("grpc.http2.ping_timeout_ms", 1000),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 
@@ -33,7 +40,10 @@ class Link:
         self._stub: rpc.CoordinatorStub | None = None
 
     def report(self, report: pb.AgentReport, timeout: float) -> Order | None:
-        """Sends one report; None where no coordinator answered within `timeout` seconds."""
+        """Sends one report; None where no coordinator answered within `timeout` seconds.
+
+        A coordinator that knows who we are and forbids us to speak will never let us: that is an order to leave.
+        """
         try:
             address = self._coordinator_file.read_text().strip()
             token = self._token_file.read_text().strip()
@@ -44,7 +54,10 @@ class Link:
         stub = self._dial(address)
         try:
             answer = stub.Report(report, timeout=timeout, metadata=(("authorization", f"Bearer {token}"),))
-        except grpc.RpcError:
+        except grpc.RpcError as error:
+            call: object = error  # the stubs do not say that it is a grpc.Call, too
+            if isinstance(call, grpc.Call) and call.code() is grpc.StatusCode.PERMISSION_DENIED:
+                return Order(verb="LEAVE", reason=str(call.details()))
             return None
         return Order(
             verb=pb.AgentOrder.Verb.Name(answer.verb),

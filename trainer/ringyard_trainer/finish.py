@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import torch
-from ringyard_api import artifact, gate, loading
+from ringyard_api import artifact, gate, launch, loading
 
 from ringyard_trainer import checkpoint, evaluate, export, result, state, stopping, summary
 from ringyard_trainer.collective.gang import Gang
@@ -77,7 +78,8 @@ def _finish(fit: Fit, gang: Gang) -> str | None:
     manifest = _manifest(fit, verdict, program).to_json().encode()
     export.store(model_dir, {artifact.PROGRAM: program, artifact.MODEL_JSON: manifest})
     facts = _facts(fit, verdict, seconds=time.monotonic() - begun)
-    facts["model"] = {"uri": model_dir.absolute().as_uri(), "digest": artifact.digest(manifest)}
+    uri = launch.model_uri(os.environ, model_dir.absolute().as_uri())
+    facts["model"] = {"uri": uri, "digest": artifact.digest(manifest)}
     curve = [{"step": step, "loss": loss} for step, loss in fit.state.curve.points]
     more = {"job": fit.job, "part": verdict.part, "history": fit.state.history, "curve": curve}
     summary.write(fit.run_dir / "report", {**more, **facts, "modelStep": _model_step(fit)})

@@ -9,15 +9,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ringyard_trainer import checkpoint
+from ringyard_api.launch import RESULT_JSON
 
-RESULT = "result.json"
+from ringyard_trainer import checkpoint
 
 
 def read(run_dir: Path) -> str | None:
     """The result's JSON text, None while it does not stand."""
     try:
-        text = (run_dir / RESULT).read_text()
+        text = (run_dir / RESULT_JSON).read_text()
         json.loads(text)
     except (OSError, ValueError):
         return None
@@ -27,5 +27,5 @@ def read(run_dir: Path) -> str | None:
 def write(run_dir: Path, facts: dict[str, Any]) -> str:
     """Writes it and returns its text."""
     text = json.dumps(facts, indent=1) + "\n"
-    checkpoint.replace(run_dir / RESULT, text.encode())
+    checkpoint.replace(run_dir / RESULT_JSON, text.encode())
     return text

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ringyard_api.artifact import MODEL_JSON, digest
-from ringyard_api.launch import EXIT_TERMINATED
+from ringyard_api.launch import EXIT_TERMINATED, RESULT_JSON
 from ringyard_api.trainingjob import TrainingJob
 
 from ringyard_operator.errors import StateUnusable
 from ringyard_operator.local import disk
 from ringyard_operator.local.processes import Agent
 from ringyard_operator.observed import GoneBecause, WorkerPhase, WorkerSeen
-
-RESULT_JSON = "result.json"
 
 
 def workers_seen(agents: Sequence[Agent]) -> tuple[WorkerSeen, ...]:

@@ -25,7 +25,11 @@ from ringyard_trainer.collective.view import Checkpoint, Directive, Epoch, Fence
 PROTOCOLS = (1,)
 REPORT_SECONDS = 0.25
 _BACK_OFF = (0.05, 1.0)  # seconds: first and longest
-_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.max_reconnect_backoff_ms", 1000))
+_OPTIONS = (
+    *CHANNEL_OPTIONS,
+    ("grpc.min_reconnect_backoff_ms", 2000),  # a try to connect takes no longer; 20 s by default
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
 
 
 class Attendance:
@@ -120,7 +124,9 @@ class Attendance:
                 if meant is not None:
                     listener(meant)
         except (grpc.RpcError, ValueError) as error:  # ValueError: the channel was closed under us
-            self.trouble = error.details() if isinstance(error, grpc.Call) else str(error)
+            self.trouble = str(error.details()) if isinstance(error, grpc.Call) else str(error)
+            if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                listener(Fence(reason=self.trouble))  # who knows us and forbids us to speak will never let us
         finally:
             over.set()
             dialled.put(None)
