@@ -97,7 +97,7 @@ class Decoder:
                 self.wrong(below(path, str(name)), f"unknown field{hint(str(name), known)}")
                 self.unsound.append(below(path, nearest(str(name), known) or str(name)))
             elif plain is not None:
-                values[known[name].attribute] = self._value(known[name], plain, below(path, name))
+                values[known[name].attribute] = self.value(known[name], plain, below(path, name))
         missing = [field for field in fields if field.required and field.attribute not in values]
         for field in missing:
             self.wrong(below(path, field.name), f"is missing: {_first_lower(field.about.says or 'it must be given')}")
@@ -105,7 +105,8 @@ class Decoder:
             return NOTHING
         return kind(**{name: value for name, value in values.items() if value is not NOTHING})
 
-    def _value(self, field: FieldOf, plain: Any, path: str) -> Any:
+    def value(self, field: FieldOf, plain: Any, path: str) -> Any:
+        """One field's value, or NOTHING where it is not sound."""
         return self._typed(field.type, field.about, plain, path)
 
     def _typed(self, kind: Any, about: About, plain: Any, path: str) -> Any:

@@ -26,6 +26,7 @@ __all__ = [
     "load_manifests",
     "parse_yaml",
     "to_object",
+    "with_problems",
 ]
 
 _KINDS: dict[str, type[TrainingJob | ModelEndpoint]] = {
@@ -56,6 +57,12 @@ def load_job(text: str, source: str = "<stdin>") -> TrainingJob:
 def from_object(obj: Mapping[str, Any], source: str = "<stdin>") -> TrainingJob | ModelEndpoint:
     """The same from plain JSON data. Raises ManifestError."""
     return _load([obj], source)[0]
+
+
+def with_problems(obj: Mapping[str, Any]) -> tuple[TrainingJob | ModelEndpoint | None, tuple[Problem, ...]]:
+    """Plain JSON data as far as it can be read, with everything that is wrong with it; nothing is raised."""
+    manifest, problems = _one(obj)
+    return manifest, tuple(problems)
 
 
 def to_object(value: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ringyard_api import launch
+from ringyard_api import claims, launch, podtemplate
 from ringyard_api.decoding import below, encode
 from ringyard_api.fields import fields_of
 from ringyard_api.modelendpoint import ModelEndpoint
@@ -151,7 +151,17 @@ def _at(plain: Any, path: str) -> Any:
 
 def unsupported(job: TrainingJob) -> tuple[Problem, ...]:
     """Fields whose behaviour does not exist yet, in local mode."""
-    return tuple(Problem(path=path, message=message) for path, message in _not_yet(job.spec))
+    found = [*_not_yet(job.spec), *_not_in_local_mode(job.spec)]
+    return tuple(Problem(path=path, message=message) for path, message in found)
+
+
+def cluster_problems(job: TrainingJob) -> tuple[Problem, ...]:
+    """What no pod can do: fields whose behaviour does not exist yet, places that a pod does not see, a template that
+    contradicts the launch contract. Rules between fields are not told again.
+    """
+    found = [*_not_yet(job.spec), *_not_on_a_cluster(job.spec)]
+    problems = tuple(Problem(path=path, message=message) for path, message in found)
+    return problems + podtemplate.problems(job.spec.workers.template)
 
 
 def _not_yet(spec: TrainingJobSpec) -> Iterator[tuple[str, str]]:
@@ -163,19 +173,10 @@ def _not_yet(spec: TrainingJobSpec) -> Iterator[tuple[str, str]]:
         yield "spec.allreduce.compression", f"{spec.allreduce.compression} is not supported yet (none is)"
     if spec.compress:
         yield "spec.compress", "is not supported yet: leave it out"
-    yield from _not_yet_data(spec)
-    yield from _not_yet_fit(spec)
-    yield from _not_yet_places(spec)
-
-
-def _not_yet_data(spec: TrainingJobSpec) -> Iterator[tuple[str, str]]:
-    if spec.data is None:
-        return
-    scheme = scheme_of(spec.data.uri)
-    if scheme not in ("", "file", "sklearn"):
-        yield "spec.data.uri", f"{scheme}:// is not supported yet (sklearn://, file:// and paths are)"
-    if spec.data.augment:
+    if spec.data is not None and spec.data.augment:
         yield "spec.data.augment", "is not supported yet: leave it out"
+    yield from _not_yet_fit(spec)
+    yield from _not_yet_serving(spec)
 
 
 def _not_yet_fit(spec: TrainingJobSpec) -> Iterator[tuple[str, str]]:
@@ -188,11 +189,39 @@ def _not_yet_fit(spec: TrainingJobSpec) -> Iterator[tuple[str, str]]:
             yield f"spec.fit.regularization.{name}", "is not supported yet: use optimizer.weightDecay"
 
 
-def _not_yet_places(spec: TrainingJobSpec) -> Iterator[tuple[str, str]]:
+def _not_in_local_mode(spec: TrainingJobSpec) -> Iterator[tuple[str, str]]:
+    if spec.data is not None and (scheme := scheme_of(spec.data.uri)) not in ("", "file", "sklearn"):
+        yield "spec.data.uri", f"{scheme}:// is not supported yet (sklearn://, file:// and paths are)"
     if spec.storage is not None and (scheme := scheme_of(spec.storage.uri)) not in ("", "file"):
         yield "spec.storage.uri", f"{scheme}:// is not supported yet in local mode ({_LOCAL_STORAGE})"
     if spec.code is not None and spec.code.config_map is not None:
         yield "spec.code.configMap", "needs a cluster: in local mode put the files into a folder and use code.path"
+
+
+def _not_on_a_cluster(spec: TrainingJobSpec) -> Iterator[tuple[str, str]]:
+    if spec.data is not None and (scheme := scheme_of(spec.data.uri)) != "sklearn":
+        yield from _not_on_a_claim("spec.data.uri", spec.data.uri, scheme, "sklearn:// and pvc:// are")
+    if spec.storage is not None:
+        yield from _not_on_a_claim("spec.storage.uri", spec.storage.uri, scheme_of(spec.storage.uri), "pvc:// is")
+    elif spec.serve is not None:
+        yield "spec.storage.uri", "`serve` needs storage that outlives the workers: pvc://CLAIM/PATH"
+    if spec.code is not None and spec.code.path is not None:
+        yield "spec.code.path", "is a folder of your machine: put the files into a ConfigMap and use code.configMap"
+
+
+def _not_on_a_claim(path: str, uri: str, scheme: str, there_are: str) -> Iterator[tuple[str, str]]:
+    if scheme in ("", "file"):
+        yield path, f"{uri} is a place that no pod sees: put it on a PersistentVolumeClaim, as pvc://CLAIM/PATH"
+    elif scheme != claims.SCHEME:
+        yield path, f"{scheme}:// is not supported yet ({there_are})"
+    else:
+        try:
+            claims.parse(uri)
+        except ValueError as error:
+            yield path, str(error)
+
+
+def _not_yet_serving(spec: TrainingJobSpec) -> Iterator[tuple[str, str]]:
     if spec.serve is None:
         return
     if spec.serve.batching is not None:
