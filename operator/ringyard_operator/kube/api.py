@@ -155,7 +155,7 @@ class Api:
         what = f"watching {kind.resource}"
         quiet = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS, sock_read=SILENCE_SECONDS)
         async with self.open("GET", kind.path(namespace), what, params=params, timeout=quiet) as answer:
-            async for line in _lines(answer.content):
+            async for line in lines_of(answer.content):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
                     raise as_error(int(event["object"].get("code") or 0), event["object"], what, self.access.name)
@@ -200,7 +200,7 @@ class Api:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unreachable(error, what, self.access) from error
 
-    async def websocket(self, path: str, protocol: str) -> aiohttp.ClientWebSocketResponse:
+    async def websocket(self, path: str, protocol: str, what: str) -> aiohttp.ClientWebSocketResponse:
         """A websocket of the API server that speaks `protocol`; the caller closes it."""
         try:
             return await self.session().ws_connect(
@@ -213,9 +213,10 @@ class Api:
                 timeout=aiohttp.ClientWSTimeout(ws_close=REQUEST_SECONDS),
             )
         except aiohttp.WSServerHandshakeError as error:
-            raise as_error(error.status, {}, f"opening {path}", self.access.name) from error
+            said = {"reason": "Refused", "message": f"refused with HTTP {error.status}"}  # the reason cannot be read
+            raise as_error(error.status, said, what, self.access.name) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise unreachable(error, f"opening {path}", self.access) from error
+            raise unreachable(error, what, self.access) from error
 
     def session(self) -> aiohttp.ClientSession:
         """The pool of connections, made when it is first needed."""
@@ -256,7 +257,7 @@ class Api:
         return as_error(answer.status, status, what, self.access.name, answer.headers.get("Retry-After", ""))
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def lines_of(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """The lines of a stream, however long."""
     rest = b""
     async for block in content.iter_any():
@@ -265,6 +266,8 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             if line:
                 yield line
         await asyncio.sleep(0)  # a flood of events must not starve everybody else
+    if rest:
+        yield rest
 
 
 def _params(**values: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 from ringyard_api.about import API_VERSION
 
@@ -39,7 +40,8 @@ class Kind:
         if self.namespaced and namespace:
             parts += ["namespaces", namespace]
         parts.append(self.plural)
-        return "/" + "/".join(parts + [part for part in (name, subresource) if part])
+        parts += [part for part in (name, subresource) if part]
+        return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
 PODS: Final = Kind(group="", version="v1", plural="pods", kind="Pod")
