@@ -63,7 +63,7 @@ def worker_seen(
         exit_code=ended.get("exitCode"),
         gone_because=_gone_because(pod, phase, ended, told=told),
         out_of_memory=ended.get("reason") == "OOMKilled",
-        last_lines=_last_lines(ended.get("message", "")),
+        last_lines=_last_lines(ended),
         waiting_reason=why[0] if why is not None else "",
         waiting_code=why[1] if why is not None else None,
         address=status.get("podIP", ""),
@@ -77,16 +77,15 @@ def is_worker(pod: Mapping[str, Any]) -> bool:
 
 
 def termination_result(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The result that the worker left as its termination message, if it did."""
-    return _result(_ended(pod).get("message", ""))
-
-
-def _result(message: str) -> Mapping[str, Any] | None:
+    """The result that a worker which ended well left as its termination message, in the shape of result.json."""
+    ended = _ended(pod)
+    if ended.get("exitCode") != 0:
+        return None
     try:
-        found = json.loads(message)
+        found = json.loads(ended.get("message", ""))
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and {"metrics", "model"} <= set(found) else None
 
 
 def _phase(
@@ -184,10 +183,10 @@ def _condition(pod: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     return next((each for each in conditions if each.get("type") == kind), {})
 
 
-def _last_lines(message: str) -> tuple[str, ...]:
-    if not message or _result(message) is not None:
-        return ()
-    return tuple(line for line in message.splitlines() if line.strip())[-_LAST_LINES:]
+def _last_lines(ended: Mapping[str, Any]) -> tuple[str, ...]:
+    if ended.get("exitCode") == 0:
+        return ()  # a result, if anything
+    return tuple(line for line in (ended.get("message") or "").splitlines() if line.strip())[-_LAST_LINES:]
 
 
 def _time(text: Any) -> float | None:

@@ -106,10 +106,10 @@ def _environment(job: TrainingJob, index: int, attempt: int) -> list[dict[str, A
     told: dict[str, dict[str, Any]] = {name: {"value": value} for name, value in contract.items()}
     told[launch.INCARNATION] = _field("metadata.uid")
     told[launch.HOST] = _field("status.podIP")
-    told["RINGYARD_TERMINATION_FILE"] = {"value": "/dev/termination-log"}
-    told["RINGYARD_OWNER_TIMEOUT"] = {"value": "0"}  # training goes on while no operator lives
+    told[launch.TERMINATION_FILE] = {"value": "/dev/termination-log"}
+    told[launch.OWNER_TIMEOUT] = {"value": "0"}  # training goes on while no operator lives
     if run_uri(job):
-        told["RINGYARD_RUN_URI"] = {"value": run_uri(job)}
+        told[launch.RUN_URI] = {"value": run_uri(job)}
     told["HOME"] = {"value": "/tmp"}  # the root file system is read-only
     told["TORCHINDUCTOR_CACHE_DIR"] = {"value": f"{_WORKER_DIR}/cache"}
     told["OMP_NUM_THREADS"] = {"value": str(_threads(job.spec.workers.resources))}
