@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help venv demo test lint format verify protos generate bench clean
+.PHONY: help venv demo test lint format verify protos generate bench clean cluster-up cluster-down cluster-status cluster-test deploy undeploy
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +11,7 @@ READY := .venv/.ready
 export UV_HTTP_TIMEOUT ?= 600
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(READY) ## .venv with Ringyard (editable), its tools and the pinned versions of constraints.txt
 
@@ -44,8 +44,26 @@ generate: $(READY) ## CRDs and the documents that are made from code
 verify: $(READY) ## fails where a generated file differs from what its source makes, with its name
 	@hack/verify.sh
 
+deploy: ## CRDs and the operator into the cluster of KUBECONFIG, else of `make cluster-up` (IMAGE_PREFIX, IMAGE_TAG)
+	@hack/deploy.sh deploy
+
+undeploy: ## takes the operator out again; CRDS=1 deletes the CRDs too, with every job and endpoint
+	@hack/deploy.sh undeploy
+
 bench: $(READY) ## the figures of DECISIONS.md, into bench/results/
 	@$(BIN)/python bench/bench.py
+
+cluster-up: ## a throw-away Kubernetes with three nodes on this machine (root, Go; the first time builds it: about 10 minutes)
+	@hack/cluster/up
+
+cluster-down: ## takes it away; what was built stays in ~/.cache/ringyard
+	@hack/cluster/down
+
+cluster-status: ## what of it is up, and how to talk to it
+	@hack/cluster/status
+
+cluster-test: $(READY) ## the tests that need a Kubernetes, against it or against the one of KUBECONFIG
+	@CLUSTER_REQUIRED=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
 
 clean: ## removes the venv, caches and build output
 	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build
