@@ -58,7 +58,7 @@ def cluster() -> Cluster:
 
 @pytest.fixture(scope="session")
 def namespaces(cluster: Cluster) -> Iterator[list[str]]:
-    """Those that tests made. Deletion is asked at the test's end, waited for at the session's: no finalizer may hang."""
+    """Those that tests made. Deletion is asked for at the test's end, waited for at the session's: nothing hangs."""
     made: list[str] = []
     yield made
     if made:

@@ -58,7 +58,7 @@ class Nodes:
 
     def mend(self, node: str) -> None:
         """Undoes what was done to it and waits until the node is Ready."""
-        for word in ("heal", "start"):
+        for word in ("start", "heal"):
             harness(self.state, "node", word, node.removeprefix("node"))
         self.harmed.discard(node)
         self.kubectl.wait_until(lambda: self.ready(node), f"{node} Ready again", 90)
