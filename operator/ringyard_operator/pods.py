@@ -46,7 +46,8 @@ def worker_seen(
     """The incarnation behind a pod of ours.
 
     `told`: we asked it to go. `heard_at`: when its agent reported last (Unix seconds), None = never; an operator that
-    has just taken office passes the time when it did. `trouble`: what the newest warning about the pod says.
+    has just taken office passes the time when it did: who could not report yet is not silent. `trouble`: what the
+    newest warning about the pod says.
     """
     metadata, status = pod["metadata"], pod.get("status") or {}
     labels = metadata.get("labels") or {}
@@ -118,8 +119,7 @@ def _node_is_silent(pod: Mapping[str, Any], phase: str, now: float) -> bool:
     ready = _condition(pod, "Ready")
     container = _container(pod)
     running = bool((container.get("state") or {}).get("running")) and bool(container.get("ready"))
-    since = _time(ready.get("lastTransitionTime")) or now
-    return phase == "Running" and running and ready.get("status") == "False" and now - since >= _SILENT_SECONDS
+    return phase == "Running" and running and ready.get("status") == "False"
 
 
 def _ended(pod: Mapping[str, Any]) -> Mapping[str, Any]:

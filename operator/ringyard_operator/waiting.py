@@ -56,7 +56,7 @@ def why_pending(pod: Mapping[str, Any], trouble: str) -> Why | None:
             return _image(container.get("image") or "", message), Reason.IMAGE_UNAVAILABLE
         if reason in _CONTAINER:
             return missing(message, pod) or (
-                f"its container cannot be made: {message or reason}",
+                f"its container cannot be made: {_short(message) or reason}",
                 Reason.CONTAINER_REFUSED,
             )
         if reason == "CrashLoopBackOff":
@@ -94,7 +94,7 @@ def _not_scheduled(pod: Mapping[str, Any], condition: Mapping[str, Any]) -> Why:
         return "the cluster has no node", Reason.UNSCHEDULABLE
     parsed = _NODES.match(message)
     if parsed is None:
-        return f"it is not scheduled: {message or condition.get('reason', '')}", Reason.UNSCHEDULABLE
+        return f"it is not scheduled: {_short(message) or condition.get('reason', '')}", Reason.UNSCHEDULABLE
     return _nodes(parsed["all"], parsed["causes"].rstrip(". ")), Reason.UNSCHEDULABLE
 
 
@@ -113,7 +113,7 @@ def _nodes(total: str, causes: str) -> str:
     short = {clause for count, clause, _ in parts if count and clause}
     if len(short) == 1 and all(clause for _, clause, _ in parts) and sum(n for n, _, _ in parts) >= int(total):
         return f"0/{total} nodes {short.pop()}"
-    return f"0/{total} nodes can take it: {', '.join(said for _, _, said in parts)}"
+    return f"0/{total} nodes can take it: {_short(', '.join(said for _, _, said in parts))}"
 
 
 def _cause(part: str) -> tuple[int, str, str]:
@@ -162,12 +162,14 @@ def _image(image: str, message: str) -> str:
     return f"image {image} cannot be pulled"
 
 
-def _not_made(pod: Mapping[str, Any], trouble: str) -> Why:
+def _not_made(pod: Mapping[str, Any], trouble: str) -> Why | None:
     if found := missing(trouble, pod):
         return found
+    if _NODES.match(trouble):
+        return None  # it has been scheduled since
     if any(word in trouble for word in ("MountVolume", "AttachVolume", "Unable to attach or mount", "Multi-Attach")):
-        return f"a volume cannot be mounted: {trouble}", Reason.VOLUME_UNAVAILABLE
-    return trouble, Reason.WAITING
+        return f"a volume cannot be mounted: {_short(trouble)}", Reason.VOLUME_UNAVAILABLE
+    return _short(trouble), Reason.WAITING
 
 
 def _claims(pod: Mapping[str, Any]) -> list[str]:
@@ -176,5 +178,8 @@ def _claims(pod: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(text: Any) -> str:
-    line = " ".join(str(text or "").split())
+    return " ".join(str(text or "").split())
+
+
+def _short(line: str) -> str:
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
