@@ -63,7 +63,7 @@ cluster-status: ## what of it is up, and how to talk to it
 	@hack/cluster/status
 
 cluster-test: $(READY) ## the tests that need a Kubernetes, against it or against the one of KUBECONFIG
-	@CLUSTER_REQUIRED=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
+	@CLUSTER_REQUIRED=1 $(BIN)/python -m pytest -m cluster $(ARGS)
 
 clean: ## removes the venv, caches and build output
 	@rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache dist build

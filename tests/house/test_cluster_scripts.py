@@ -1,4 +1,4 @@
-"""The scripts behind `make cluster-up` are sound as far as can be told without a cluster, and refuse in one sentence."""
+"""The scripts behind `make cluster-up` are sound as far as can be told without a cluster, and refuse in a sentence."""
 
 from __future__ import annotations
 
