@@ -6,6 +6,7 @@ that it may. Translates between messages and the repository; the shell asks it h
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import time
 from collections.abc import Callable
@@ -64,6 +65,8 @@ class ControlServicer(server_control_pb2_grpc.ServerControlServicer):
         if wanted is not None:
             sent = {str(key): value for key, value in context.invocation_metadata() or ()}.get("authorization", "")
             given = sent if isinstance(sent, bytes) else sent.encode()
+            if wanted.startswith("sha256:"):  # only its digest was given to us
+                given = f"Bearer sha256:{hashlib.sha256(given.removeprefix(b'Bearer ')).hexdigest()}".encode()
             if not hmac.compare_digest(given, f"Bearer {wanted}".encode()):
                 raise Refusal(Situation.NOT_ALLOWED, "the token of this server is missing or wrong")
         self._heard = time.monotonic()

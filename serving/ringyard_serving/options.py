@@ -64,7 +64,9 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="gRPC port; 0 = any free one")
     parser.add_argument("--metrics-port", type=int, help="port of /metrics; 0 = any free one; absent = none")
-    parser.add_argument("--token-file", type=Path, help="bearer token that the endpoint's owner must show")
+    parser.add_argument(
+        "--token-file", type=Path, help="bearer token that the endpoint's owner must show, or sha256: and its digest"
+    )
     parser.add_argument("--address-file", type=Path, help="where to write the addresses once they are open")
 
 

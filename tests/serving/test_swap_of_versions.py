@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -161,6 +162,19 @@ def test_a_stale_list_is_ignored_and_a_number_never_changes_its_model(
             served.apply(7, [version(2, *models[2])], token="wrong")
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED  # type: ignore[attr-defined]
         assert ask(served.url) == "1/1"
+
+
+def test_a_server_that_knows_only_the_digest_of_the_token_obeys_who_shows_the_token(
+    tmp_path: Path, models: dict[int, tuple[Path, str]]
+) -> None:
+    with serving(tmp_path, MODEL, [version(1, *models[1])]) as served:
+        digest = "sha256:" + hashlib.sha256(b"shown").hexdigest()
+        (tmp_path / "token").write_text(f"{digest}\n")
+        assert served.apply(5, [version(1, *models[1])], token="shown").generation == 5
+        for wrong in (digest, "hidden"):
+            with pytest.raises(grpc.RpcError) as caught:
+                served.apply(6, [version(1, *models[1])], token=wrong)
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED  # type: ignore[attr-defined]
 
 
 def test_before_its_first_version_a_model_is_unavailable_and_says_why(tmp_path: Path) -> None:

@@ -75,11 +75,6 @@ def wanted(endpoint: str) -> str:
     return fitted(endpoint, "-versions")
 
 
-def token(endpoint: str) -> str:
-    """The Secret with the token that the servers' owner shows."""
-    return fitted(endpoint, "-token")
-
-
 def job_labels(job: str) -> dict[str, str]:
     """Labels of everything that belongs to a job."""
     return {JOB: job, **_recommended("ringyard-trainingjob", job, WORKER)}

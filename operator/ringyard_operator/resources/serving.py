@@ -6,7 +6,7 @@ their pods stay, unless it lies on a claim that they have not mounted.
 
 from __future__ import annotations
 
-import base64
+import hashlib
 import json
 from typing import Any, Final
 
@@ -19,17 +19,18 @@ from ringyard_operator.resources.setting import Setting
 GRPC_PORT: Final = 8001  # as Triton's clients expect it
 METRICS_PORT: Final = 8002
 _WANTED_DIR = "/ringyard/endpoint"
-_TOKEN_DIR = "/ringyard/token"
 _DRAIN_SECONDS = 5  # kube-proxies learn within it that the pod goes
 _GRACE_SECONDS = 25
 _SLACK_SECONDS = 5
 
 
 def endpoint_children(endpoint: ModelEndpoint, setting: Setting, token: str) -> tuple[dict[str, Any], ...]:
-    """ConfigMap and Secret first, then the Services, the budget and the Deployment. `token`: what the owner shows."""
+    """The ConfigMap first, then the Services, the budget and the Deployment. `token`: what the owner shows.
+
+    Servers are given its digest, which is no secret: so the operator needs no right to Secrets in users' namespaces.
+    """
     return (
-        _config_map(endpoint),
-        _secret(endpoint, token),
+        _config_map(endpoint, token),
         _service(endpoint, headless=False),
         _service(endpoint, headless=True),
         _budget(endpoint),
@@ -79,14 +80,10 @@ def _object(endpoint: ModelEndpoint, api_version: str, kind: str, name: str, **r
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **rest}
 
 
-def _config_map(endpoint: ModelEndpoint) -> dict[str, Any]:
-    text = json.dumps(wanted_json(endpoint), indent=1) + "\n"
-    return _object(endpoint, "v1", "ConfigMap", names.wanted(endpoint.metadata.name), data={"wanted.json": text})
-
-
-def _secret(endpoint: ModelEndpoint, token: str) -> dict[str, Any]:
-    data = {"token": base64.b64encode(token.encode()).decode()}
-    return _object(endpoint, "v1", "Secret", names.token(endpoint.metadata.name), type="Opaque", data=data)
+def _config_map(endpoint: ModelEndpoint, token: str) -> dict[str, Any]:
+    wanted = json.dumps(wanted_json(endpoint), indent=1) + "\n"
+    data = {"wanted.json": wanted, "token": f"sha256:{hashlib.sha256(token.encode()).hexdigest()}\n"}
+    return _object(endpoint, "v1", "ConfigMap", names.wanted(endpoint.metadata.name), data=data)
 
 
 def _service(endpoint: ModelEndpoint, *, headless: bool) -> dict[str, Any]:
@@ -134,7 +131,6 @@ def _pod(endpoint: ModelEndpoint, setting: Setting) -> dict[str, Any]:
     apart = {"labelSelector": {"matchLabels": selector(name)}, "topologyKey": "kubernetes.io/hostname"}
     volumes: list[dict[str, Any]] = [
         {"name": "wanted", "configMap": {"name": names.wanted(name)}},
-        {"name": "token", "secret": {"secretName": names.token(name)}},
         {"name": "tmp", "emptyDir": {}},
     ]
     for at, claim in enumerate(_claims(endpoint)):
@@ -162,7 +158,6 @@ def _pod(endpoint: ModelEndpoint, setting: Setting) -> dict[str, Any]:
 def _container(endpoint: ModelEndpoint, setting: Setting) -> dict[str, Any]:
     mounts: list[dict[str, Any]] = [
         {"name": "wanted", "mountPath": _WANTED_DIR, "readOnly": True},
-        {"name": "token", "mountPath": _TOKEN_DIR, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},
     ]
     for at, claim in enumerate(_claims(endpoint)):
@@ -192,7 +187,7 @@ def _arguments(endpoint: str) -> list[str]:
     options = {
         "endpoint": endpoint,
         "wanted": f"{_WANTED_DIR}/wanted.json",
-        "token-file": f"{_TOKEN_DIR}/token",
+        "token-file": f"{_WANTED_DIR}/token",
         "host": "0.0.0.0",
         "port": GRPC_PORT,
         "metrics-port": METRICS_PORT,
