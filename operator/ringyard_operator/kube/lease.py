@@ -22,8 +22,8 @@ from ringyard_operator.kube.store import Store
 
 _MARGIN = 0.2  # of the duration: requests that are under way when the office is lost must be over before a successor's
 _RETRY_SECONDS = 0.5
-_TERMS_SINCE = 1_577_836_800  # 2020: a Lease made anew counts from the minutes since, so that a deleted one takes no
-# term back. Members refuse a lower term than they have seen, and takeovers are rarer than one a minute.
+_TERMS_SINCE = 1_577_836_800  # 2020: a Lease made anew counts from the seconds since, so that a deleted one takes no
+# term back: members refuse a lower one than they have seen. Takeovers are rarer than one a second; it fits until 2088.
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Leadership:
         """One attempt; another candidate may be faster."""
         began = self._clock()
         old = (lease or {}).get("spec") or {}
-        floor = int(time.time() - _TERMS_SINCE) // 60 if lease is None else 0
+        floor = int(time.time() - _TERMS_SINCE) if lease is None else 0
         term = max(int(old.get("leaseTransitions") or 0), floor) + 1
         spec = {
             "holderIdentity": self._identity,
