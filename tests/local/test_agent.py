@@ -16,7 +16,7 @@ from pathlib import Path
 from ringyard_api.agentrecord import AgentRecord
 from ringyard_api.launch import WorkerLaunch
 from ringyard_operator.actions import Order
-from ringyard_operator.coordinator import Coordinator, CoordinatorServer, one_token
+from ringyard_operator.coordinator import Caller, Coordinator, CoordinatorServer, one_token
 from ringyard_operator.local.procfs import kill_session
 
 TOKEN = "secret-of-this-test"
@@ -40,7 +40,7 @@ class Bench:
         (self.folder / "coordinator").write_text(await self.server.start())
         self.coordinator.want(replicas=1, min_replicas=1, stall_seconds=60, script=True)
 
-    def start(self, *, owner_seconds: float = 60) -> subprocess.Popen[bytes]:
+    def start(self, *, owner_seconds: float = 60, **more: str) -> subprocess.Popen[bytes]:
         worker = self.folder / "workers" / "0"
         worker.mkdir(parents=True, exist_ok=True)
         launch = WorkerLaunch(
@@ -55,7 +55,7 @@ class Bench:
             worker_dir=str(worker),
             host="127.0.0.1",
         )
-        environment = {**os.environ, **launch.environment(), "RINGYARD_OWNER_TIMEOUT": str(owner_seconds)}
+        environment = {**os.environ, **launch.environment(), "RINGYARD_OWNER_TIMEOUT": str(owner_seconds), **more}
         with (worker / "log").open("ab") as log:
             agent = subprocess.Popen(
                 [sys.executable, "-m", "ringyard_trainer.agent"],
@@ -222,5 +222,61 @@ def test_a_program_that_does_not_exist_is_a_permanent_end_with_a_sentence(tmp_pa
             seen = made.coordinator.seen().exits[0]
             assert seen.exit_code == 127
             assert "there is no program 'no-such-program'" in seen.last_lines[-1]
+
+    asyncio.run(run())
+
+
+def test_what_a_script_has_left_goes_to_the_coordinator_and_is_its_last_word(tmp_path: Path) -> None:
+    async def run() -> None:
+        script = (
+            "import os, pathlib\n"
+            "model = pathlib.Path(os.environ['RINGYARD_MODEL_DIR']); model.mkdir(parents=True)\n"
+            "(model / 'model.json').write_text('{\"metrics\": {\"accuracy\": 0.9}}')"
+        )
+        async with bench(tmp_path, script) as made:
+            last = tmp_path / "termination-log"
+            agent = made.start(RINGYARD_TERMINATION_FILE=str(last), RINGYARD_RUN_URI="pvc://models/digits")
+            await made.until(lambda: made.coordinator.seen().result is not None)
+            result = made.coordinator.seen().result
+            assert result is not None and result["metrics"] == {"accuracy": 0.9} and result["gate"] is None
+            assert result["model"]["uri"] == "pvc://models/digits/model"
+            made.coordinator.finish("all ended with 0")
+            await made.until(lambda: agent.poll() is not None)
+            assert json.loads(last.read_text()) == result
+
+    asyncio.run(run())
+
+
+def test_the_last_words_of_a_worker_that_fails_are_those_of_its_process(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with bench(tmp_path, "print('reading'); raise SystemExit('no such column: y')") as made:
+            last = tmp_path / "termination-log"
+            agent = made.start(RINGYARD_TERMINATION_FILE=str(last))
+            await made.until(lambda: len(made.coordinator.seen().exits) == 1)
+            made.coordinator.order(Order(uid="uid-0", process_attempt=0, verb="FAIL", reason="permanent"))
+            await made.until(lambda: agent.poll() is not None)
+            assert (agent.returncode, last.read_text()) == (1, "reading\nno such column: y")
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_may_not_speak_for_this_place_ends_with_143_and_one_that_waits_for_ever_does_not(
+    tmp_path: Path,
+) -> None:
+    async def somebody_else(_token: str) -> Caller:
+        return Caller(job_uid="u", incarnation="another")
+
+    async def run() -> None:
+        async with bench(tmp_path, "import time; time.sleep(600)") as made:
+            agent = made.start(owner_seconds=0)
+            await made.until(lambda: made.child() > 0)
+            await made.server.stop(0)
+            made.server = CoordinatorServer(somebody_else)
+            address = await made.server.start()
+            assert agent.poll() is None
+            (tmp_path / "coordinator").write_text(address)
+            await made.until(lambda: agent.poll() is not None)
+            assert agent.returncode == 143
+            assert "may not speak for uid-0" in made.record().reason
 
     asyncio.run(run())

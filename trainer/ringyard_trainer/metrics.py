@@ -36,7 +36,7 @@ class WorkerMetrics:
             server, _ = start_http_server(0, addr=host, registry=self.registry)
         except OSError:
             return ""
-        return f"{host}:{server.server_port}"
+        return f"[{host}]:{server.server_port}" if ":" in host else f"{host}:{server.server_port}"
 
 
 class _Engine(Collector):
