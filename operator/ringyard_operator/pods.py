@@ -118,7 +118,7 @@ def _node_is_silent(pod: Mapping[str, Any], phase: str, now: float) -> bool:
         return True
     ready = _condition(pod, "Ready")
     container = _container(pod)
-    running = bool((container.get("state") or {}).get("running")) and bool(container.get("ready"))
+    running = (container.get("state") or {}).get("running") is not None and container.get("ready") is True
     return phase == "Running" and running and ready.get("status") == "False"
 
 

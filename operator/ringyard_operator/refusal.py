@@ -17,6 +17,7 @@ from ringyard_api.validation import immutable_paths
 from ringyard_operator.observed import Refusal
 
 _PREFIX = re.compile(r"^(?:[A-Za-z./]+ )?\"[^\"]*\" is (?:forbidden|invalid): ")  # names the pod, so never the same
+_DECODING = re.compile(r"^.* cannot be handled as a Pod: (?:strict decoding error: )?")
 _QUOTA = re.compile(r"exceeded quota: (?P<name>\S+), requested: (?P<rest>.+)")
 _SERVICE_ACCOUNT = re.compile(r"serviceaccount \"(?P<name>[^\"]+)\" not found")
 _PRIORITY = re.compile(r"no PriorityClass with name (?P<name>\S+) was found")
@@ -40,7 +41,7 @@ def refusal_of_answer(status: int, message: str, *, namespace: str) -> Refusal |
     """What an API server's refusal of a pod means: HTTP status and its message. None where it is no refusal of the pod
     (it exists, or nobody answered). The sentence is the same for each try.
     """
-    said = _PREFIX.sub("", " ".join(message.split()))
+    said = _DECODING.sub("", _PREFIX.sub("", " ".join(message.split())))
     if "being terminated" in said or (status == 404 and "namespaces" in said):
         sentence = f"namespace {namespace} is being deleted: nothing can be made in it"
         return Refusal(reason=Reason.NAMESPACE_TERMINATING, sentence=sentence)
