@@ -1,4 +1,4 @@
-"""What `make deploy` installed: rights that are enough and no more, pods that pass `restricted`; again changes nothing."""
+"""What `make deploy` installed: rights that are enough and no more, pods that are `restricted`; twice is harmless."""
 
 from __future__ import annotations
 
