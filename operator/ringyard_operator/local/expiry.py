@@ -12,10 +12,10 @@ from ringyard_api.jobstatus import seconds
 from ringyard_api.problems import ManifestError
 from ringyard_api.trainingjob import TrainingJob
 
+from ringyard_operator.changes import finished
 from ringyard_operator.errors import RingyardError
 from ringyard_operator.local.folders import StateDir
 from ringyard_operator.local.remove import delete_job
-from ringyard_operator.local.submit import finished
 
 
 def sweep(state: StateDir, now: float) -> list[str]:

@@ -1,7 +1,7 @@
 """What a user wants, written into the state folder: a job's first spec and every later change of it.
 
 Called by `cli` (run, scale, stop). A live supervisor follows what is written here by itself. It starts and signals
-nothing. What may change is `ringyard_api.validation`'s knowledge.
+nothing. What may change is the knowledge of `changes`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from enum import StrEnum
 
 from ringyard_api.jobstatus import rfc3339
 from ringyard_api.trainingjob import TrainingJob
-from ringyard_api.validation import immutable_changes
 
-from ringyard_operator.errors import AlreadyRunning, NotChangeable, NotFound
+from ringyard_operator.changes import check_replicas, check_same, check_stop, finished, how_it_ended
+from ringyard_operator.errors import AlreadyRunning, NotFound
 from ringyard_operator.local.folders import JobFolder, StateDir
 
 
@@ -72,14 +72,13 @@ def _create(folder: JobFolder, job: TrainingJob) -> Submitted:
 
 def _change(folder: JobFolder, job: TrainingJob) -> Submitted:
     old = folder.read()
-    if problems := immutable_changes(old, job):
-        raise NotChangeable("\n".join(f"{problem.path}: {problem.message}" for problem in problems))
+    check_same(old, job)
     outcome = Submission.UNCHANGED
     if old.spec != job.spec:
         _write(folder, old, replace(old, spec=job.spec))
         outcome = Submission.CHANGED
     if finished(old):
-        return Submitted(outcome=Submission.FINISHED, job=folder.read(), notes=(_how_it_ended(old),))
+        return Submitted(outcome=Submission.FINISHED, job=folder.read(), notes=(how_it_ended(old),))
     return Submitted(outcome=outcome, job=folder.read())
 
 
@@ -90,7 +89,7 @@ def set_replicas(state: StateDir, name: str, replicas: int) -> TrainingJob:
     folder = _existing(state, name)
     with folder.editing():
         old = folder.read()
-        _check_replicas(old, replicas)
+        check_replicas(old, replicas)
         workers = replace(old.spec.workers, replicas=replicas)
         return _write(folder, old, replace(old, spec=replace(old.spec, workers=workers)))
 
@@ -105,55 +104,13 @@ def resume(state: StateDir, name: str) -> TrainingJob:
     return _set_suspend(state, name, False)
 
 
-def finished(job: TrainingJob) -> bool:
-    """Whether the job has ended: its summary condition is no longer Unknown."""
-    return _summary(job) in ("True", "False")
-
-
-def _summary(job: TrainingJob) -> str:
-    conditions = job.status.conditions if job.status is not None else ()
-    return next((condition.status for condition in conditions if condition.type == "Succeeded"), "Unknown")
-
-
-def _how_it_ended(job: TrainingJob) -> str:
-    how = "succeeded" if _summary(job) == "True" else "failed"
-    return f"job {job.metadata.name!r} has already {how} and is not run again: use another --name, or delete it first"
-
-
-def _nothing_to_stop(job: TrainingJob) -> str:
-    how = "succeeded" if _summary(job) == "True" else "failed"
-    served = job.status.endpoint.name if job.status is not None and job.status.endpoint is not None else ""
-    ends = f"; `ringyard endpoint delete {served}` ends what serves its model" if served else ""
-    return f"job {job.metadata.name!r} has already {how}: there is nothing to stop{ends}"
-
-
 def _set_suspend(state: StateDir, name: str, wanted: bool) -> TrainingJob:
     folder = _existing(state, name)
     with folder.editing():
         old = folder.read()
-        if finished(old):
-            raise NotChangeable(_nothing_to_stop(old))
+        check_stop(old)
         policy = replace(old.spec.run_policy, suspend=wanted)
         return _write(folder, old, replace(old, spec=replace(old.spec, run_policy=policy)))
-
-
-def _check_replicas(job: TrainingJob, replicas: int) -> None:
-    workers = job.spec.workers
-    path = "spec.workers.replicas"
-    if finished(job):
-        raise NotChangeable(_how_it_ended(job))
-    if replicas < 1:
-        raise NotChangeable(f"{path}: must be at least 1, got {replicas}: to end the job use `ringyard stop`")
-    if workers.min_replicas is not None and replicas < workers.min_replicas:
-        raise NotChangeable(
-            f"{path}: must be at least minReplicas ({workers.min_replicas}), got {replicas}: "
-            "lower minReplicas and run the manifest"
-        )
-    if workers.max_replicas is not None and replicas > workers.max_replicas:
-        raise NotChangeable(
-            f"{path}: must be at most maxReplicas ({workers.max_replicas}), got {replicas}: "
-            "raise maxReplicas and run the manifest"
-        )
 
 
 def _write(folder: JobFolder, old: TrainingJob, new: TrainingJob) -> TrainingJob:

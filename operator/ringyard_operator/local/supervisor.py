@@ -19,6 +19,7 @@ from ringyard_api.jobstatus import EndpointRef, JobStatus
 from ringyard_api.reasons import ConditionType, Reason
 from ringyard_api.trainingjob import TrainingJob
 
+from ringyard_operator.changes import finished
 from ringyard_operator.conditions import Claim, holds, merge
 from ringyard_operator.errors import AlreadyRunning, LaunchFailed, LaunchRefused, NotFound, PortTaken
 from ringyard_operator.local import disk
@@ -27,7 +28,6 @@ from ringyard_operator.local.expiry import sweep
 from ringyard_operator.local.folders import JobFolder, StateDir
 from ringyard_operator.local.processes import Workers
 from ringyard_operator.local.server import check_port
-from ringyard_operator.local.submit import finished
 from ringyard_operator.local.training import OnChange, Training
 from ringyard_operator.metrics import Metrics
 from ringyard_operator.observed import EndpointSeen

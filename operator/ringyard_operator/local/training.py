@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from ringyard_api.jobstatus import JobStatus
 from ringyard_api.trainingjob import TrainingJob
 
+from ringyard_operator.changes import finished
 from ringyard_operator.coordinator import Coordinator, CoordinatorServer, one_token
 from ringyard_operator.errors import NotFound, StateUnusable
 from ringyard_operator.local import disk
@@ -24,7 +25,6 @@ from ringyard_operator.local.folders import JobFolder, StateDir
 from ringyard_operator.local.observe import result_on_disk, workers_seen
 from ringyard_operator.local.perform import perform
 from ringyard_operator.local.processes import Agent, Workers
-from ringyard_operator.local.submit import finished
 from ringyard_operator.local.targets import TargetsFile, job_targets
 from ringyard_operator.metrics import Metrics
 from ringyard_operator.observed import GroupSeen, Observed
