@@ -18,13 +18,19 @@ from ringyard_api.trainingjob import TrainingJobSpec
 from ringyard_api.validation import IMMUTABLE_SAYS, immutable_paths
 
 _GROUP, _VERSION = API_VERSION.split("/")
+_QUEUED_SIZE = {
+    "rule": "!has(self.runPolicy.queue) || self.workers.replicas == oldSelf.workers.replicas",
+    "message": f"{IMMUTABLE_SAYS} (Kueue admitted a group of that size)",
+    "fieldPath": ".workers.replicas",
+    "reason": "FieldValueForbidden",
+}
 
 
 def trainingjobs() -> dict[str, Any]:
     """The CRD of TrainingJob."""
     spec = object_schema(TrainingJobSpec, spec=True)
     _put_rules(spec, (*TRAININGJOB_RULES, *CEL_RULES))
-    _validations(spec).extend(_unchanged(path) for path in immutable_paths())
+    _validations(spec).extend([*map(_unchanged, immutable_paths()), _QUEUED_SIZE])
     return _definition(
         names={
             "plural": "trainingjobs",

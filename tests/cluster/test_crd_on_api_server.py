@@ -150,6 +150,9 @@ def test_what_is_immutable_is_refused_with_the_remedy_and_what_is_mutable_is_tak
             assert refusal in door.said("PATCH", nested(path, None), name="full"), path
     deep = nested("spec.workers.template.spec.nodeName", "b")
     assert f"spec.workers.template: Forbidden: {IMMUTABLE_SAYS}" in door.said("PATCH", deep, name="full")
+    size = "spec.workers.replicas: Forbidden: is immutable: delete the job, or use another name (Kueue admitted a group of that size)"
+    assert size in door.said("PATCH", nested("spec.workers.replicas", 4), name="full")
+    assert door.said("PATCH", nested("spec.workers.minReplicas", 1), name="full") == ""
     for path, value in MUTABLE:
         assert door.said("PATCH", nested(path, value), name="digits") == "", path
     again = kubectl.apply(changed(MANAGED, "spec.workers.replicas", 4))
