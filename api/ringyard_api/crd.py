@@ -5,17 +5,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from ringyard_api import cel
 from ringyard_api.about import API_VERSION, NAME
+from ringyard_api.fields import fields_of
 from ringyard_api.jobstatus import JobStatus
 from ringyard_api.modelendpoint import ModelEndpointSpec, ModelEndpointStatus
 from ringyard_api.rules import CEL_RULES, MODELENDPOINT_RULES, TRAININGJOB_RULES, Rule
 from ringyard_api.schema import object_schema
 from ringyard_api.trainingjob import TrainingJobSpec
-from ringyard_api.validation import IMMUTABLE_SAYS, immutable_paths
+from ringyard_api.validation import IMMUTABLE_SAYS
 
 _GROUP, _VERSION = API_VERSION.split("/")
 _QUEUED_SIZE = {
@@ -30,7 +32,8 @@ def trainingjobs() -> dict[str, Any]:
     """The CRD of TrainingJob."""
     spec = object_schema(TrainingJobSpec, spec=True)
     _put_rules(spec, (*TRAININGJOB_RULES, *CEL_RULES))
-    _validations(spec).extend([*map(_unchanged, immutable_paths()), _QUEUED_SIZE])
+    _put_unchanged(spec, TrainingJobSpec)
+    _validations(spec).append(_QUEUED_SIZE)
     return _definition(
         names={
             "plural": "trainingjobs",
@@ -151,8 +154,24 @@ def _validations(schema: dict[str, Any]) -> list[dict[str, str]]:
     return found
 
 
-def _unchanged(path: str) -> dict[str, str]:
-    """A transition rule on the spec: rules on the field itself are skipped where it appears or goes."""
-    name = path.removeprefix("spec.")
-    rule = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
+def _put_unchanged(schema: dict[str, Any], kind: type[Any]) -> None:
+    """Transition rules that name the deepest field that changed. They stand on its parent: those on the field itself
+    are skipped where it appears or goes.
+    """
+    for field in fields_of(kind):
+        if field.about.mutable:
+            continue
+        here, old = f"self.{field.name}", f"oldSelf.{field.name}"
+        there = f"has({here}) == has({old})"
+        nested = field.type if dataclasses.is_dataclass(field.type) and isinstance(field.type, type) else None
+        if nested is None:
+            rule = f"{there} && (!has({here}) || {here} == {old})"
+            _validations(schema).append(_immutable(rule, field.name))
+            continue
+        if "default" not in schema["properties"][field.name]:
+            _validations(schema).append(_immutable(there, field.name))
+        _put_unchanged(schema["properties"][field.name], nested)
+
+
+def _immutable(rule: str, name: str) -> dict[str, str]:
     return {"rule": rule, "message": IMMUTABLE_SAYS, "fieldPath": f".{name}", "reason": "FieldValueForbidden"}

@@ -145,13 +145,14 @@ def test_every_rule_of_the_table_and_every_immutable_field_stands_in_the_crd() -
         told = [rule for node in nodes(spec) for rule in node.get("x-kubernetes-validations", ())]
         for rule in rules:
             assert any(each["rule"] == rule.cel and each["message"] == rule.says for each in told)
-    spec = spec_schema(crd.trainingjobs())["properties"]["spec"]
     for path in immutable_paths():
-        blamed = path.removeprefix("spec")
-        assert any(
-            each["message"].startswith("is immutable") and each["fieldPath"] == blamed
-            for each in spec["x-kubernetes-validations"]
-        )
+        parent = spec_schema(crd.trainingjobs())["properties"]["spec"]
+        *way, last = path.split(".")[1:]
+        for step in way:
+            parent = parent["properties"][step]
+        below = parent["properties"][last]
+        rules = [*parent["x-kubernetes-validations"], *below.get("x-kubernetes-validations", ())]
+        assert any("oldSelf" in rule["rule"] and rule["message"].startswith("is immutable") for rule in rules), path
 
 
 def test_scale_has_a_default_and_columns_are_those_of_the_reference() -> None:
