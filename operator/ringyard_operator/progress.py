@@ -1,6 +1,7 @@
 """The figures of a status: how far the job is, how fast, and how many workers take part.
 
-Called by `plan`. Figures that are not known now keep their last value: a job that waits has not forgotten its step.
+Called by `plan`, and by the shells before they write. Figures that are not known now keep their last value: a job that
+waits has not forgotten its step.
 """
 
 from __future__ import annotations
@@ -38,6 +39,21 @@ def with_progress(status: JobStatus, group: GroupSeen | None, *, batch_size: int
         samples_per_second=round(speed, 1) if speed else None,
         eta_seconds=eta if left else 0.0,
         best_metric=_finite(group.best_metric),
+    )
+
+
+def without_figures(status: JobStatus) -> JobStatus:
+    """What must be written at once: everything but the figures that change with each step."""
+    return replace(
+        status,
+        progress="",
+        epoch=None,
+        step=None,
+        total_steps=None,
+        eta_seconds=None,
+        loss=None,
+        samples_per_second=None,
+        best_metric=None,
     )
 
 

@@ -29,6 +29,7 @@ from ringyard_operator.local.targets import TargetsFile, job_targets
 from ringyard_operator.metrics import Metrics
 from ringyard_operator.observed import GroupSeen, Observed
 from ringyard_operator.plan import plan
+from ringyard_operator.progress import without_figures
 
 LONGEST_PAUSE = 0.4  # seconds: an edited spec is seen within it
 SHORTEST_PAUSE = 0.05  # members report their progress often: the plan need not look at each
@@ -199,7 +200,7 @@ class Training:
         if status == self._written or self.deleted:
             return
         now = time.monotonic()
-        quiet = self._written is not None and _without_figures(status) == _without_figures(self._written)
+        quiet = self._written is not None and without_figures(status) == without_figures(self._written)
         if quiet and not at_once and now - self._written_at < _STATUS_SECONDS:
             return
         try:
@@ -226,18 +227,3 @@ async def _first(events: Sequence[asyncio.Event], timeout: float) -> None:
     finally:
         for task in tasks:
             task.cancel()
-
-
-def _without_figures(status: JobStatus) -> JobStatus:
-    """What must be on disk at once: everything but the figures that change with each step."""
-    return replace(
-        status,
-        progress="",
-        epoch=None,
-        step=None,
-        total_steps=None,
-        eta_seconds=None,
-        loss=None,
-        samples_per_second=None,
-        best_metric=None,
-    )
