@@ -85,6 +85,42 @@ class Bench:
         return self.record().child_pid if path.exists() else 0
 
 
+class Service:
+    """An address that leads each new connection to whoever serves now, as a Service does; open ones stay."""
+
+    def __init__(self) -> None:
+        self.target = ""
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> str:
+        self._server = await asyncio.start_server(self._lead, "127.0.0.1", 0)
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def close(self) -> None:
+        self._server.close()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = self.target.partition(":")
+        there = await asyncio.open_connection(host, int(port))
+        for source, sink in ((reader, there[1]), (there[0], writer)):
+            pump = asyncio.create_task(self._pump(source, sink))
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            pass
+        finally:
+            sink.close()
+
+
 @asynccontextmanager
 async def bench(folder: Path, script: str) -> AsyncIterator[Bench]:
     made = Bench(folder, script)
@@ -278,5 +314,29 @@ def test_a_worker_that_may_not_speak_for_this_place_ends_with_143_and_one_that_w
             await made.until(lambda: agent.poll() is not None)
             assert agent.returncode == 143
             assert "may not speak for uid-0" in made.record().reason
+
+    asyncio.run(run())
+
+
+def test_behind_a_service_the_agent_finds_the_next_leader_though_the_last_one_still_listens(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with bench(tmp_path, "import time; time.sleep(600)") as made:
+            service = Service()
+            service.target = (tmp_path / "coordinator").read_text()
+            (tmp_path / "coordinator").write_text(await service.open())
+            made.start(owner_seconds=0)
+            await made.until(lambda: made.child() > 0)
+            made.server.drop()
+            taken_over = Coordinator(job="job", uid="u", key=b"k" * 32, term=2)
+            taken_over.want(replicas=1, min_replicas=1, stall_seconds=60, script=True)
+            other = CoordinatorServer(one_token(TOKEN, "u"))
+            other.open(taken_over)
+            service.target = await other.start()
+            try:
+                await made.until(lambda: "uid-0" in taken_over.seen().agents)
+                assert made.child() > 0
+            finally:
+                await service.close()
+                await other.stop(0)
 
     asyncio.run(run())
