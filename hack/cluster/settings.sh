@@ -29,5 +29,7 @@ KUBECTL=$CLUSTER_BIN/kubectl
 # containerd takes its shim from PATH, and another version's shim breaks every pod: the nodes' PATH is fixed.
 NODE_PATH=$CLUSTER_BIN:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
+export CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1      # cgroup v1, said at every call of ctr
+
 say() { printf 'ringyard: %s\n' "$*"; }
 refuse() { printf 'ringyard: %s\n' "$*" >&2; exit 2; }

@@ -15,6 +15,7 @@ from pathlib import Path
 from kubectl import Kubectl
 
 OLDEST = (1, 33)
+OURS = "kc.test/busybox:1"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -25,6 +26,7 @@ class Cluster:
     kubectl: Kubectl  # in no namespace
     version: tuple[int, int]
     state: Path | None  # folder of our own throw-away cluster; None = somebody else's cluster
+    volumes: Path | None  # folder of this machine that all its nodes see, if it has one
     busybox: str  # an image with a shell that its nodes have or can pull
 
     @property
@@ -68,10 +70,11 @@ def cluster_at_hand() -> Cluster | str:
         return f"the cluster of {kubeconfig} is Kubernetes {found['gitVersion']}: Ringyard needs 1.33 or later"
     beside = Path(kubeconfig).parent if ":" not in kubeconfig else None
     state = beside if beside and (beside / "settings").is_file() else None
-    local = state is not None or kubeconfig.startswith("/tmp/dev/")
+    nodes = kubectl.run("get", "nodes", "-o", "jsonpath={.items[*].status.images[*].names}")
     return Cluster(
         kubectl=kubectl,
         version=version,
         state=state,
-        busybox=os.environ.get("CLUSTER_BUSYBOX") or ("kc.test/busybox:1" if local else "busybox:1.36"),
+        volumes=beside / "pv" if beside and (beside / "pv").is_dir() else None,
+        busybox=os.environ.get("CLUSTER_BUSYBOX") or (OURS if OURS in nodes else "busybox:1.36"),
     )

@@ -19,8 +19,7 @@ class Claims:
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self.kubectl, self.namespace = cluster.kubectl.within(namespace), namespace
-        kubeconfig = Path(cluster.kubectl.kubeconfig)
-        self.folder = kubeconfig.parent / "pv" if cluster.busybox.startswith("kc.test/") else None
+        self.folder = cluster.volumes
         self.volumes: list[str] = []
 
     def __call__(self, name: str, size: str = "1Gi") -> str:
