@@ -15,8 +15,20 @@ import jsonschema
 import pytest
 import yaml
 from ringyard_api import crd
+from ringyard_api.decoding import encode
 from ringyard_api.defaults import resolve
+from ringyard_api.jobstatus import (
+    Condition,
+    EndpointRef,
+    JobStatus,
+    LedgerEntry,
+    ModelStatus,
+    RestartsStatus,
+    WorkersStatus,
+    rfc3339,
+)
 from ringyard_api.loading import from_object, to_object
+from ringyard_api.reasons import Reason
 from ringyard_api.rules import MODELENDPOINT_RULES, TRAININGJOB_RULES
 from ringyard_api.validation import immutable_paths
 from test_loading_manifests import GOOD, SCRIPT, changed, problems
@@ -99,6 +111,19 @@ def test_what_python_resolves_the_schema_accepts() -> None:
     for manifest in (GOOD, SCRIPT):
         job = from_object(manifest)
         JOB.validate(to_object(resolve(job))["spec"])  # type: ignore[arg-type]
+
+
+def test_a_status_as_we_write_it_is_one_that_the_api_server_takes() -> None:
+    said = Condition(
+        type="Succeeded", status="Unknown", reason=Reason.RUNNING, message="m" * 9999, observed_generation=2
+    )
+    ended = LedgerEntry(uid="u", index=0, attempt=1, process_attempt=-1, exit_code=137, counted=True, at=rfc3339(0))
+    status = JobStatus(
+        observed_generation=2, conditions=(said,), restarts=RestartsStatus(counted=1, ledger=(ended,)), attempts={"0": 1},
+        workers=WorkersStatus(desired=3, ready=2, live=3, summary="2/3"), term=30_000_000, step=7, total_steps=9, eta_seconds=0.5,
+        loss=float("nan"), best_metric=-1.0, model=ModelStatus(uri="pvc://a/b", metrics={"r2": -3.5}), endpoint=EndpointRef(name="d"),
+    )  # fmt: skip
+    jsonschema.Draft4Validator(closed(spec_schema(crd.trainingjobs())["properties"]["status"])).validate(encode(status))
 
 
 def nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
