@@ -34,8 +34,10 @@ def look(restarts: RestartsStatus, observed: Observed, spec: TrainingJobSpec, no
     reason = f"fewer than minReplicas ({spec.workers.min_replicas}) workers for gangTimeoutSeconds ({timeout} s)"
     if now < until:
         return Pause(until=until, reason=reason, restarts=restarts, wake_at=None)
-    since = observed.group.below_minimum_since if observed.group is not None else None
-    if since is None or not observed.workers:
+    group = observed.group
+    since = group.below_minimum_since if group is not None else None
+    queued = spec.run_policy.queue is not None and (group is None or group.first_step_at is None)
+    if since is None or not observed.workers or queued:  # how long a queue may take is the queue's business
         return Pause(until=None, reason="", restarts=restarts, wake_at=None)
     ends = max(since, until) + timeout
     if now < ends:

@@ -19,6 +19,7 @@ from ringyard_operator.observed import Refusal
 _PREFIX = re.compile(r"^(?:[A-Za-z./]+ )?\"[^\"]*\" is (?:forbidden|invalid): ")  # names the pod, so never the same
 _DECODING = re.compile(r"^.* cannot be handled as a Pod: (?:strict decoding error: )?")
 _QUOTA = re.compile(r"exceeded quota: (?P<name>\S+), requested: (?P<rest>.+)")
+_USED = re.compile(r"used: .*?, (?=limited: )")  # changes with every pod
 _SERVICE_ACCOUNT = re.compile(r"serviceaccount \"(?P<name>[^\"]+)\" not found")
 _PRIORITY = re.compile(r"no PriorityClass with name (?P<name>\S+) was found")
 _INVALID = (400, 422)
@@ -42,6 +43,8 @@ def refusal_of_answer(status: int, message: str, *, namespace: str) -> Refusal |
     (it exists, or nobody answered). The sentence is the same for each try.
     """
     said = _DECODING.sub("", _PREFIX.sub("", " ".join(message.split())))
+    if "dry run" in said.lower():
+        return None  # of a webhook that takes none
     if "being terminated" in said or (status == 404 and "namespaces" in said):
         sentence = f"namespace {namespace} is being deleted: nothing can be made in it"
         return Refusal(reason=Reason.NAMESPACE_TERMINATING, sentence=sentence)
@@ -55,9 +58,8 @@ def refusal_of_answer(status: int, message: str, *, namespace: str) -> Refusal |
 
 def _forbidden(said: str, namespace: str) -> Refusal:
     if found := _QUOTA.search(said):
-        sentence = (
-            f"quota {found['name']} of namespace {namespace} is exceeded: one more worker asks for {found['rest']}"
-        )
+        rest = _USED.sub("", found["rest"])
+        sentence = f"quota {found['name']} of namespace {namespace} is exceeded: one more worker asks for {rest}"
         return Refusal(reason=Reason.QUOTA_EXCEEDED, sentence=_short(sentence))
     if found := _SERVICE_ACCOUNT.search(said):
         sentence = f"ServiceAccount {found['name']} does not exist in namespace {namespace}: create it"

@@ -76,6 +76,15 @@ def test_a_job_in_a_queue_is_not_admitted() -> None:
     assert made.reason == f"2 of 2 workers wait: {why}"
 
 
+def test_a_queue_may_take_as_long_as_it_wants() -> None:
+    queued = job(2, 2, queue="team-a", gang_timeout_seconds=5)
+    workers = tuple(pending(i, "queue team-a has not admitted it yet", Reason.QUEUED) for i in range(2))
+    below = group([], below_minimum_since=NOW - 999, first_step_at=None)
+    assert plan(queued, Observed(workers=workers, group=below), NOW).actions == ()
+    impatient = job(2, 2, gang_timeout_seconds=5)
+    assert kinds(plan(impatient, Observed(workers=workers, group=below), NOW)) == ["StopWorker"] * 2
+
+
 def test_where_no_worker_can_be_made_none_is_tried_no_attempt_is_used_up_and_the_cause_is_told() -> None:
     made = plan(job(2), Observed(refusal=QUOTA), NOW)
     assert made.actions == () and made.status.attempts == {} and made.status.start_time == ""

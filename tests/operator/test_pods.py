@@ -282,7 +282,7 @@ REFUSES = "spec.workers.template: the API server refuses the pod: "
             DENIED + "exceeded quota: small, requested: pods=1, used: pods=0, limited: pods=0",
             "QuotaExceeded",
             False,
-            "quota small of namespace ml is exceeded",
+            "quota small of namespace ml is exceeded: one more worker asks for pods=1, limited: pods=0",
         ),
         (
             403,
