@@ -75,6 +75,9 @@ def commands(group: click.Group = root_command, path: str = "ringyard") -> Itera
             yield f"{path} {name}", command
 
 
+SHARED = ("--state-dir", "--debug", "--output", "--context", "--namespace", "--kubeconfig")  # told once for all
+
+
 @pytest.mark.parametrize(("path", "command"), [pytest.param(*each, id=each[0]) for each in commands()])
 def test_every_command_has_examples_and_stands_in_the_documentation(path: str, command: click.Command) -> None:
     text = command.get_help(click.Context(command, info_name=path))
@@ -87,10 +90,12 @@ def test_every_command_has_examples_and_stands_in_the_documentation(path: str, c
     documented = next(line for line in DOCS.read_text().splitlines() if line.startswith(f"| `{path}"))
     for parameter in command.params:
         for option in parameter.opts if isinstance(parameter, click.Option) else ():
-            if option.startswith("--") and option not in ("--state-dir", "--debug", "--output"):
+            if option.startswith("--") and option not in SHARED:
                 assert option in documented, f"docs/cli.md does not name {option} of {path}"
     if any(parameter.name == "output" for parameter in command.params):
         assert "[-o " in documented
+    if any(parameter.name == "context" for parameter in command.params):
+        assert path in DOCS.read_text().split("## On a cluster")[1], "docs/cli.md does not say that a cluster has it"
 
 
 def test_help_answers_without_importing_what_is_heavy(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from ringyard_operator.cli.trouble import Trouble
 COMMANDS = {  # name: (module below this package, object in it), in the order that --help shows
     "validate": ("validate", "validate"),
     "run": ("run", "run"),
+    "submit": ("submit", "submit"),
     "list": ("show", "list_jobs"),
     "status": ("show", "status"),
     "logs": ("logs", "logs"),
@@ -129,6 +130,8 @@ def _explained(error: Exception) -> tuple[str, Exit]:
         (errors.NotFound, Exit.NO_SUCH),
         (errors.LaunchRefused, Exit.BAD_INPUT),
         (errors.LaunchFailed, Exit.JOB_FAILED),
+        (errors.KubeInvalid, Exit.BAD_INPUT),
+        (errors.KubeError, Exit.JOB_FAILED),
         (errors.RingyardError, Exit.BAD_INPUT),
         (ManifestError, Exit.BAD_INPUT),
     )

@@ -11,6 +11,7 @@ from ringyard_api.jobstatus import Condition, JobStatus, seconds
 from ringyard_api.trainingjob import TrainingJob
 
 from ringyard_operator.cli.output import span, table
+from ringyard_operator.cli.sources import Care
 
 HEAD = ("NAME", "STATE", "WORKERS", "STEP", "PROGRESS", "LOSS", "ENDPOINT", "AGE")
 
@@ -41,12 +42,12 @@ def state_word(job: TrainingJob) -> str:
     return summary.reason if summary is not None else "Submitted"
 
 
-def why(job: TrainingJob, supervisor: int | None) -> str:
+def why(job: TrainingJob, care: Care) -> str:
     """One sentence: what the job does, or why it does not run and what makes it go on."""
     summary = find(job.status, "Succeeded")
     said = summary.message if summary is not None else ""
-    if finished(job) or supervisor is not None:
-        return said or "it was submitted, and its supervisor has not looked at it yet"
+    if finished(job) or care.alive:
+        return said or care.unseen
     if job.spec.run_policy.suspend or holds(job.status, "Suspended"):
         return "it was stopped: `ringyard run` with its manifest goes on from the last checkpoint"
     return "no supervisor runs it now: `ringyard run` with its manifest goes on from the last checkpoint"
@@ -90,12 +91,12 @@ def row(job: TrainingJob, now: float) -> list[str]:
     return [job.metadata.name, state_word(job), workers_text(job), step_text(status), progress, loss, endpoint, age]
 
 
-def screen(job: TrainingJob, now: float, supervisor: int | None) -> str:
-    """What `ringyard status NAME` prints; `now` in Unix seconds, `supervisor` the pid of a live one."""
+def screen(job: TrainingJob, now: float, care: Care) -> str:
+    """What `ringyard status NAME` prints; `now` in Unix seconds."""
     status = job.status
-    lines = [("Name", job.metadata.name), ("State", state_word(job)), ("Why", why(job, supervisor))]
-    if supervisor is not None:
-        lines.append(("Supervisor", f"pid {supervisor}"))
+    lines = [("Name", job.metadata.name), ("State", state_word(job)), ("Why", why(job, care))]
+    if care.pid is not None:
+        lines.append(("Supervisor", f"pid {care.pid}"))
     lines.append(("Workers", workers_text(job)))
     if status is not None:
         lines += _progress(status) + _results(status)

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringyard_operator.cli.exits import BadInput, CommandError, Exit, TimedOut, Unavailable
+from ringyard_operator.cli.exits import BadInput, CommandError, Exit
 from ringyard_operator.cli.options import (
-    endpoint_folder,
     endpoint_name,
     examples,
+    on_a_cluster,
     output_format,
     patience,
     shared,
-    state,
+    source,
 )
 from ringyard_operator.cli.output import emit, listing, table
-from ringyard_operator.cli.reading import readable
 
 if TYPE_CHECKING:
     from ringyard_api.modelendpoint import ModelEndpoint
@@ -32,20 +31,21 @@ HEAD = ("NAME", "STATE", "VERSION", "VERSIONS", "URL")
 
 @click.command(epilog=examples("ringyard endpoints", "ringyard endpoints -o json | jq -r '.items[].status.url'"))
 @output_format
+@on_a_cluster
 @shared
 def endpoints(output: str | None) -> None:
     """Show what serves: every ModelEndpoint with its versions and URL."""
     from ringyard_api.loading import to_object
 
-    where = state()
-    served = readable(where.endpoint(name) for name in where.endpoints())
+    where = source()
+    served = where.endpoints()
     if output:
         emit(listing(to_object(each) for each in served), output)
     elif served:
-        rows = [_row(each, where.endpoint(each.metadata.name).holder()) for each in served]
+        rows = [_row(each, where.served(each)) for each in served]
         click.echo(table(HEAD, rows), nl=False)
     else:
-        click.echo(f"no endpoints in {where.root}: a job with a `serve` block makes one", err=True)
+        click.echo(f"no endpoints in {where.place}: a job with a `serve` block makes one", err=True)
 
 
 @click.group(epilog=examples("ringyard endpoint delete digits"))
@@ -57,17 +57,11 @@ def endpoint() -> None:
 @endpoint.command("delete", epilog=examples("ringyard endpoint delete digits"))
 @endpoint_name
 @patience
+@on_a_cluster
 @shared
 def delete_endpoint(name: str, timeout: float) -> None:
     """Stop serving and remove an endpoint. The jobs and their models stay."""
-    from ringyard_operator.errors import AlreadyRunning
-    from ringyard_operator.local.remove import delete_endpoint as remove
-
-    endpoint_folder(name)
-    try:
-        remove(state(), name, timeout=timeout)
-    except AlreadyRunning as error:
-        raise TimedOut(f"endpoint {name} is still served by process {error.pid} after {timeout:g} s") from error
+    source().delete_endpoint(name, timeout)
     click.echo(f"endpoint {name}: deleted")
 
 
@@ -82,7 +76,7 @@ def delete_endpoint(name: str, timeout: float) -> None:
 @click.option(
     "-i",
     "--input",
-    "source",
+    "rows_file",
     default="-",
     metavar="FILE",
     help="Rows of raw features: a JSON list of rows, or one row a line; a row is a list, or an object by "
@@ -100,42 +94,35 @@ def delete_endpoint(name: str, timeout: float) -> None:
     help="Seconds to wait for each answer.",
 )
 @output_format
+@on_a_cluster
 @shared
-def predict(name: str, source: str, version: str, timeout: float, output: str | None) -> None:
+def predict(name: str, rows_file: str, version: str, timeout: float, output: str | None) -> None:
     """Ask a served model: raw features in, predictions out. NAME is a ModelEndpoint (`ringyard endpoints`)."""
     from ringyard_operator.predict import Client, PredictionError, parse_rows
 
-    folder = endpoint_folder(name)
-    served = folder.read()
+    where = source()
+    served = where.endpoint(name)
+
+    def question(address: str) -> Prediction:
+        with Client(address, timeout=timeout) as client:
+            return client.predict(name, rows, version=version, features=_features(served, version))
+
     try:
-        rows = parse_rows(_read(source))
-        url = _url(served, folder.holder())
-        with Client(url, timeout=timeout) as client:
-            answer = client.predict(name, rows, version=version, features=_features(served, version))
+        rows = parse_rows(_read(rows_file))
+        answer = where.ask(served, question)
     except PredictionError as error:
         raise _translated(error) from error
     _print_answer(answer, output)
 
 
-def _read(source: str) -> str:
+def _read(file: str) -> str:
     try:
-        data = sys.stdin.buffer.read() if source == "-" else Path(source).expanduser().read_bytes()
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
         return data.decode("utf-8")
     except OSError as error:
-        raise BadInput(f"--input {source}: {error.strerror}") from error
+        raise BadInput(f"--input {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BadInput(f"--input {source}: is not UTF-8 text: rows are JSON") from error
-
-
-def _url(served: ModelEndpoint, supervisor: int | None) -> str:
-    """Host and port of the server. An endpoint whose supervisor has gone serves no more, whatever its status says."""
-    url = served.status.url if served.status else ""
-    if not url or supervisor is None:
-        name = served.metadata.name
-        raise Unavailable(
-            f"endpoint {name!r} is not being served now: `ringyard run` of a job that publishes into it serves it"
-        )
-    return url.split("://")[-1]
+        raise BadInput(f"--input {file}: is not UTF-8 text: rows are JSON") from error
 
 
 def _features(served: ModelEndpoint, version: str) -> Sequence[str] | None:
@@ -183,10 +170,10 @@ def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _row(served: ModelEndpoint, supervisor: int | None) -> list[str]:
+def _row(served: ModelEndpoint, alive: bool) -> list[str]:
     spec, status = served.spec, served.status
     versions = ",".join(str(each.version) for each in spec.versions)
-    if supervisor is None:
+    if not alive:
         return [served.metadata.name, "NotServed", "", versions, ""]
     url = status.url if status and status.url else ""
     current = _current(served)

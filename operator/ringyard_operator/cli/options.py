@@ -1,25 +1,46 @@
-"""What every command shares: its options `--state-dir` and `--debug`, its examples in `--help`, and the state it opens.
+"""What commands share: their options, their examples in `--help`, and the source of jobs and endpoints that was chosen.
 
 Used by all modules of the command line to declare commands. Importing it is cheap: what is heavy is imported when used.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from ringyard_operator.cli.exits import BadInput, NoSuch
+from ringyard_operator.cli.exits import CommandError
 from ringyard_operator.cli.trouble import Trouble
 
 if TYPE_CHECKING:
-    from ringyard_operator.local.folders import EndpointFolder, JobFolder, StateDir
+    from ringyard_operator.cli.on_cluster import OnCluster
+    from ringyard_operator.cli.sources import Source
+    from ringyard_operator.local.folders import StateDir
 
 F = TypeVar("F", bound=Callable[..., Any])
 STATE_VARIABLE = "RINGYARD_STATE_DIR"
+CONTEXT_VARIABLE = "RINGYARD_CONTEXT"
+_CHOICE, _SOURCE = "ringyard.choice", "ringyard.source"  # in click's context
+
+
+@dataclass(kw_only=True)
+class Choice:
+    """Which cluster the options name, if they name one. `said`: on the command line, which beats the environment."""
+
+    context: str | None = None
+    namespace: str | None = None
+    kubeconfig: Path | None = None
+    said: bool = False
+    state_said: bool = False
+
+    @property
+    def cluster(self) -> bool:
+        """Whether a cluster was chosen."""
+        return self.said or (self.context is not None and not self.state_said)
 
 
 def examples(*lines: str) -> str:
@@ -35,6 +56,21 @@ def _keep_debug(context: click.Context, _parameter: click.Parameter, value: bool
 def _keep_state(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
     if value is not None:
         trouble(context).state = value.expanduser().absolute()
+        _choice(context).state_said = context.get_parameter_source("state_dir") is ParameterSource.COMMANDLINE
+    return value
+
+
+def _choice(context: click.Context | None = None) -> Choice:
+    choice = (context or click.get_current_context()).meta.setdefault(_CHOICE, Choice())
+    assert isinstance(choice, Choice)
+    return choice
+
+
+def _keep_choice(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    name = parameter.name or ""
+    if value is not None:
+        setattr(_choice(context), name, value)
+        _choice(context).said |= context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     return value
 
 
@@ -58,6 +94,41 @@ def shared(command: F) -> F:
         callback=_keep_state,
         help="Folder of all jobs and endpoints (default: $XDG_STATE_HOME/ringyard; also $RINGYARD_STATE_DIR).",
     )(command)
+
+
+def on_a_cluster(command: F) -> F:
+    """Adds `--context`, `--namespace` and `--kubeconfig`; with any of them `source()` is a cluster."""
+    for option in (
+        click.option(
+            "--kubeconfig",
+            type=click.Path(path_type=Path),
+            metavar="F",
+            expose_value=False,
+            is_eager=True,
+            callback=_keep_choice,
+            help="On a cluster: the kubeconfig to use (default: $KUBECONFIG, else ~/.kube/config).",
+        ),
+        click.option(
+            "-n",
+            "--namespace",
+            metavar="NS",
+            expose_value=False,
+            is_eager=True,
+            callback=_keep_choice,
+            help="On a cluster: this namespace (default: that of the context).",
+        ),
+        click.option(
+            "--context",
+            envvar=CONTEXT_VARIABLE,
+            metavar="C",
+            expose_value=False,
+            is_eager=True,
+            callback=_keep_choice,
+            help="On a cluster: this context of the kubeconfig (default: its current one; also $RINGYARD_CONTEXT).",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def patience(command: F) -> F:
@@ -85,33 +156,33 @@ def state() -> StateDir:
     return StateDir(root) if root is not None else StateDir.default()
 
 
-def job_folder(name: str) -> JobFolder:
-    """The folder of a job that exists; else exit 3 with the nearest known name."""
-    where = state()
-    if not where.job(_safe(name, "job")).exists():
-        raise NoSuch(f"no job {name!r} in {where.root}{_near(name, where.jobs())}: `ringyard list` shows all")
-    return where.job(name)
+def source() -> Source:
+    """The jobs and endpoints that this call works on: those of the chosen cluster, else of this machine."""
+    return _source(click.get_current_context())
 
 
-def endpoint_folder(name: str) -> EndpointFolder:
-    """The folder of a ModelEndpoint that exists; else exit 3 with the nearest known name."""
-    where = state()
-    if not where.endpoint(_safe(name, "endpoint")).exists():
-        near = _near(name, where.endpoints())
-        raise NoSuch(f"no endpoint {name!r} in {where.root}{near}: `ringyard endpoints` shows all")
-    return where.endpoint(name)
+def _source(context: click.Context) -> Source:
+    if _choice(context).cluster:
+        return cluster(context)
+    from ringyard_operator.cli.on_disk import OnDisk
+    from ringyard_operator.local.folders import StateDir
+
+    root = trouble(context).state
+    return OnDisk(StateDir(root) if root is not None else StateDir.default())
 
 
-def _safe(name: str, kind: str) -> str:
-    """A name is a folder's name too: what can be no name at all is refused before any path is made of it."""
-    if not name or name.startswith(".") or any(sign in name for sign in "/\\\0"):
-        raise BadInput(f"{name!r} is no name of a {kind}: names are lower-case letters, digits and dashes")
-    return name
+def cluster(context: click.Context | None = None, *, namespace: str = "") -> OnCluster:
+    """The chosen cluster, or the current one; `namespace` stands in for an option that was not given."""
+    context = context or click.get_current_context()
+    made: OnCluster | None = context.meta.get(_SOURCE)
+    if made is None:
+        from ringyard_operator.cli.on_cluster import OnCluster
 
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+        choice = _choice(context)
+        made = OnCluster.of(choice.kubeconfig, choice.context, choice.namespace or namespace, said=choice.said)
+        context.meta[_SOURCE] = made
+        context.find_root().call_on_close(made.close)
+    return made
 
 
 def complete_job(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -125,11 +196,14 @@ def complete_endpoint(context: click.Context, _parameter: click.Parameter, incom
 
 
 def _complete(context: click.Context, incomplete: str, *, endpoints: bool) -> list[str]:
-    from ringyard_operator.local.folders import StateDir
+    from ringyard_operator.errors import RingyardError
 
-    root = trouble(context).state
-    where = StateDir(root) if root is not None else StateDir.default()
-    return [name for name in (where.endpoints() if endpoints else where.jobs()) if name.startswith(incomplete)]
+    try:
+        where = _source(context)
+        known = where.endpoint_names() if endpoints else where.job_names()
+    except (RingyardError, CommandError):  # the command itself will say it: a shell's completion has no place for it
+        return []
+    return [name for name in known if name.startswith(incomplete)]
 
 
 job_name = click.argument("name", metavar="NAME", shell_complete=complete_job)

@@ -1,36 +1,28 @@
-"""Reads many objects of a state folder for the commands that list: one that is spoilt hides no other.
+"""Reads many objects for the commands that list: one that is spoilt hides no other.
 
-Called by `show` and `endpoint`. It says what it could not read and goes on; it knows nothing of what it reads.
+Called by `on_disk` and `on_cluster`. It says what it could not read and goes on; it knows nothing of what it reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from ringyard_operator.cli.options import trouble
 
-T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
 
-class Readable(Protocol[T_co]):
-    """A job's or an endpoint's folder."""
-
-    def read(self) -> T_co:
-        """The object with its status."""
-
-
-def readable(folders: Iterable[Readable[T]]) -> list[T]:
+def readable(reads: Iterable[Callable[[], T]]) -> list[T]:
     """The objects that can be read. Of those that cannot the reason is said; one that has just been deleted is none."""
     from ringyard_api.loading import ManifestError
 
     from ringyard_operator.errors import NotFound, StateUnusable
 
     found: list[T] = []
-    for folder in folders:
+    for read in reads:
         try:
-            found.append(folder.read())
+            found.append(read())
         except NotFound:
             continue
         except (ManifestError, StateUnusable) as error:

@@ -11,14 +11,15 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ringyard_operator.cli.exits import BadInput, CommandError, Exit, Unavailable
+from ringyard_operator.cli.manifests import manifest_options, read_job
 from ringyard_operator.cli.options import examples, shared, state, trouble
 from ringyard_operator.cli.output import interactive
-from ringyard_operator.cli.validate import read_manifest, refuse_unsupported
+from ringyard_operator.cli.validate import refuse_unsupported
 
 if TYPE_CHECKING:
     from ringyard_api.trainingjob import TrainingJob
@@ -37,16 +38,7 @@ if TYPE_CHECKING:
         "cat job.yaml | ringyard run -",
     )
 )
-@click.argument("file", metavar="FILE")
-@click.option("--name", metavar="N", help="Name of the job, instead of metadata.name.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="PATH=VALUE",
-    help="Set a field of the manifest before it is checked; may be repeated. The value is YAML; a path that does not "
-    "begin with spec or metadata is meant below spec.",
-)
+@manifest_options
 @click.option(
     "--detach", is_flag=True, help="Return at once; the job goes on by itself (`ringyard status`, `logs`, `wait`)."
 )
@@ -69,7 +61,7 @@ def run(
     from ringyard_operator.local.submit import submit
 
     where = state()
-    job = load(file, name, settings, without_serve=no_serve)
+    job = load(file, name, settings)
     _say_without_effect(job)
     _need_torch(job)
     submitted = submit(where, job)
@@ -82,46 +74,18 @@ def run(
         raise click.exceptions.Exit(_foreground(where, job, serve=not no_serve, metrics_port=metrics_port))
 
 
-def load(file: str, name: str | None, settings: Sequence[str], *, without_serve: bool = False) -> TrainingJob:
+def load(file: str, name: str | None, settings: Sequence[str]) -> TrainingJob:
     """The resolved job of a manifest with its paths absolute. Raises `ManifestError` or `BadInput` with all that is
     wrong.
     """
     from ringyard_api.defaults import resolve
-    from ringyard_api.loading import from_object, load_job
-    from ringyard_api.trainingjob import TrainingJob as Job
 
-    from ringyard_operator.cli.overrides import apply
     from ringyard_operator.cli.places import resolve_paths
 
-    text, source = read_manifest(file)
-    wanted = [*settings, *([f"metadata.name={name}"] if name else [])]
-    if wanted:
-        loaded = from_object(apply(_plain(text, source), wanted, _value), source)
-        if not isinstance(loaded, Job):
-            raise BadInput(f"{source}: holds a {loaded.kind}, `ringyard run` wants a TrainingJob")
-        job = loaded
-    else:
-        job = load_job(text, source)
+    job, _, source = read_job(file, name, settings)
     refuse_unsupported([job], source)
     folder = Path.cwd() if file == "-" else Path(file).expanduser().absolute().parent
     return resolve_paths(resolve(job), folder, source)
-
-
-def _plain(text: str, source: str) -> dict[str, Any]:
-    """The one mapping that a manifest holds, not checked yet."""
-    from ringyard_api.loading import parse_yaml
-
-    documents = parse_yaml(text, source)
-    if len(documents) != 1 or not isinstance(documents[0], dict):
-        raise BadInput(f"{source}: `--set` and `--name` want a file with exactly one TrainingJob")
-    return documents[0]
-
-
-def _value(text: str) -> Any:
-    from ringyard_api.loading import parse_yaml
-
-    documents = parse_yaml(text, "--set")
-    return documents[0] if documents else None
 
 
 def _need_torch(job: TrainingJob) -> None:

@@ -7,16 +7,16 @@ import time
 import click
 
 from ringyard_operator.cli.exits import BadInput, NoSuch, TimedOut, Unavailable
-from ringyard_operator.cli.options import examples, job_folder, job_name, output_format, shared, state, trouble
+from ringyard_operator.cli.options import examples, job_name, on_a_cluster, output_format, shared, source, trouble
 from ringyard_operator.cli.output import emit, interactive, listing, table
-from ringyard_operator.cli.reading import readable
 
-POLL_SECONDS = 0.2
-WATCH_SECONDS = 1.0
+_WATCH_SECONDS = 1.0
+_LOOK_SECONDS = 10.0  # at the latest, however quiet it is
 
 
 @click.command("list", epilog=examples("ringyard list", "ringyard list -o json | jq -r '.items[].metadata.name'"))
 @output_format
+@on_a_cluster
 @shared
 def list_jobs(output: str | None) -> None:
     """Show all jobs, one a line."""
@@ -24,14 +24,14 @@ def list_jobs(output: str | None) -> None:
 
     from ringyard_operator.cli.describe import HEAD, row
 
-    where = state()
-    jobs = readable(where.job(name) for name in where.jobs())
+    where = source()
+    jobs = where.jobs()
     if output:
         emit(listing(to_object(job) for job in jobs), output)
     elif jobs:
         click.echo(table(HEAD, [row(job, time.time()) for job in jobs]), nl=False)
     else:
-        click.echo(f"no jobs in {where.root}: `ringyard run FILE` makes one", err=True)
+        click.echo(f"no jobs in {where.place}: `{where.makes} FILE` makes one", err=True)
 
 
 @click.command(
@@ -44,6 +44,7 @@ def list_jobs(output: str | None) -> None:
 @job_name
 @output_format
 @click.option("-w", "--watch", is_flag=True, help="Show it again whenever it changes, until the job ends.")
+@on_a_cluster
 @shared
 def status(name: str, output: str | None, watch: bool) -> None:
     """Show a job: its state in one sentence, progress, workers, endpoint, conditions.
@@ -56,10 +57,10 @@ def status(name: str, output: str | None, watch: bool) -> None:
     from ringyard_operator.cli.output import render
 
     shown = ""
+    where = source()
     while True:
-        folder = job_folder(name)
-        job = folder.read()
-        text = render(to_object(job), output) if output else screen(job, time.time(), folder.holder())
+        job = where.job(name)
+        text = render(to_object(job), output) if output else screen(job, time.time(), where.care(job))
         if text != shown:
             if watch and interactive() and not output:
                 click.clear()
@@ -67,7 +68,7 @@ def status(name: str, output: str | None, watch: bool) -> None:
             shown = text
         if not watch or finished(job):
             return
-        time.sleep(WATCH_SECONDS)
+        where.pause(name, _WATCH_SECONDS)
 
 
 @click.command(
@@ -90,6 +91,7 @@ def status(name: str, output: str | None, watch: bool) -> None:
 @click.option(
     "--timeout", type=click.FloatRange(min=0), metavar="S", help="Seconds to wait at most (default: no limit)."
 )
+@on_a_cluster
 @shared
 def wait(name: str, wanted: str, timeout: float | None) -> None:
     """Wait until a job's condition holds, like `kubectl wait`.
@@ -113,7 +115,7 @@ def wait(name: str, wanted: str, timeout: float | None) -> None:
             trouble().say(sentence)
         if deadline is not None and time.monotonic() >= deadline:
             raise TimedOut(f"{name}: condition {kind}={value} did not hold within {timeout:g} s: {_state(name)}")
-        time.sleep(POLL_SECONDS)
+        _pause(name, deadline)
 
 
 def parse_condition(text: str) -> tuple[str, str]:
@@ -136,32 +138,35 @@ def _look(name: str, kind: str, value: str) -> tuple[bool, str]:
     """Whether the condition holds, and a remark. Raises `Unavailable` when it never will."""
     from ringyard_operator.cli import describe
 
-    folder = job_folder(name)
-    job = folder.read()
+    job = source().job(name)
     condition = describe.find(job.status, kind)
     if condition is not None and condition.status == value:
         return True, ""
-    supervisor = folder.holder()
+    care = source().care(job)
     if describe.finished(job):
-        state_now = f"{describe.state_word(job)}: {describe.why(job, supervisor)}"
+        state_now = f"{describe.state_word(job)}: {describe.why(job, care)}"
         raise Unavailable(f"{name} has ended, so condition {kind}={value} will not hold any more ({state_now})")
-    return False, f"{name}: {describe.why(job, None)}" if supervisor is None else ""
+    return False, "" if care.alive else f"{name}: {describe.why(job, care)}"
 
 
 def _state(name: str) -> str:
     from ringyard_operator.cli.describe import why
 
-    folder = job_folder(name)
-    return why(folder.read(), folder.holder())
+    job = source().job(name)
+    return why(job, source().care(job))
 
 
 def _wait_deleted(name: str, deadline: float | None) -> None:
     while True:
         try:
-            job_folder(name)
+            source().job(name)
         except NoSuch:
             click.echo(f"{name}: deleted")
             return
         if deadline is not None and time.monotonic() >= deadline:
             raise TimedOut(f"{name}: was not deleted in time: `ringyard delete {name}` deletes it")
-        time.sleep(POLL_SECONDS)
+        _pause(name, deadline)
+
+
+def _pause(name: str, deadline: float | None) -> None:
+    source().pause(name, _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - time.monotonic()))
