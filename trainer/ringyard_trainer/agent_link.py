@@ -26,6 +26,7 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 1000),
     ("grpc.keepalive_timeout_ms", 1000),
     ("grpc.http2.ping_timeout_ms", 1000),
+    ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.use_local_subchannel_pool", 1),  # a closed channel takes its connection with it
 )
@@ -56,9 +57,11 @@ class Link:
         try:
             answer = stub.Report(report, timeout=timeout, metadata=(("authorization", f"Bearer {token}"),))
         except grpc.RpcError as error:
-            self.close()  # a new connection: behind a Service somebody else may lead by now, and the old one lives on
             call: object = error  # the stubs do not say that it is a grpc.Call, too
-            if isinstance(call, grpc.Call) and call.code() is grpc.StatusCode.PERMISSION_DENIED:
+            code = call.code() if isinstance(call, grpc.Call) else None
+            if code is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                self.close()  # dial anew: behind a Service another leads by now, while this connection still lives
+            if isinstance(call, grpc.Call) and code is grpc.StatusCode.PERMISSION_DENIED:
                 return Order(verb="LEAVE", reason=str(call.details()))
             return None
         return Order(
