@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ringyard_operator.coordinator.callers import Caller, CannotTell
-from ringyard_operator.errors import KubeError
+from ringyard_operator.errors import RingyardError
 from ringyard_operator.kube.api import Api
 from ringyard_operator.kube.kinds import TOKEN_REVIEWS, TRAINING_JOBS
 from ringyard_operator.resources import names
@@ -84,7 +84,7 @@ class PodTokens:
             return known
         if (error := task.exception()) is None:
             return task.result()
-        if not isinstance(error, KubeError):
+        if not isinstance(error, RingyardError):
             raise error
         if known is not None and believed:
             self._reviews[name] = replace(known, until=now + BAD_SECONDS)
