@@ -170,12 +170,15 @@ def _gone_because(
 
 
 def _deleted_early(pod: Mapping[str, Any], ended: Mapping[str, Any]) -> bool:
-    """Whether somebody deleted the pod before it ended, so that its end is no failure of its own."""
-    metadata = pod["metadata"]
+    """Whether somebody deleted the pod before it ended, so that its end is no failure of its own. The kubelet deletes
+    once more, with no grace and another time, when the containers are gone: so the pod's usual grace is allowed for.
+    """
+    metadata, spec = pod["metadata"], pod.get("spec") or {}
     goes_at, at = _time(metadata.get("deletionTimestamp")), _time(ended.get("finishedAt"))
     if goes_at is None:
         return False
-    return at is None or at >= goes_at - (metadata.get("deletionGracePeriodSeconds") or 0) - 1
+    grace = max(metadata.get("deletionGracePeriodSeconds") or 0, spec.get("terminationGracePeriodSeconds") or 0)
+    return at is None or at >= goes_at - grace - 2
 
 
 def _condition(pod: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

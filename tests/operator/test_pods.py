@@ -117,6 +117,10 @@ def test_deleting_a_pod_that_had_failed_before_does_not_excuse_the_failure() -> 
     pod["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = rfc3339(NOW - 50)
     assert seen(pod).gone_because is None
     assert seen(deleted(ended(137), ago=5.0)).gone_because is GoneBecause.DELETED
+    by_kubelet = deleted(ended(137), grace=0)  # containers are gone: it deletes once more
+    by_kubelet["spec"]["terminationGracePeriodSeconds"] = 30
+    by_kubelet["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = rfc3339(NOW - 3)
+    assert seen(by_kubelet).gone_because is GoneBecause.DELETED
 
 
 def test_a_worker_is_lost_only_when_its_node_and_its_agent_are_both_silent() -> None:
