@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import kopf
@@ -21,8 +21,11 @@ from ringyard_operator.kube.visitor import visitor
 _EXIT_SECONDS = 2.0
 
 
-async def watch(access: Access, known: Known, namespaces: Sequence[str], stop: asyncio.Event) -> None:
-    """Fills `known` until `stop` is set; without `namespaces` from all of them. Raises what ends kopf otherwise."""
+async def watch(access: Access, known: Known, namespaces: Sequence[str], started: Callable[[], None]) -> None:
+    """Fills `known` until it is cancelled; without `namespaces` from all of them. Raises what ends kopf otherwise.
+
+    `started` is called once kopf has taken the process's signals, which it always does: they are the caller's.
+    """
     logging.getLogger("kopf").setLevel(logging.WARNING)
     registry = kopf.OperatorRegistry()
     for kind in (TRAINING_JOBS, MODEL_ENDPOINTS):
@@ -34,15 +37,22 @@ async def watch(access: Access, known: Known, namespaces: Sequence[str], stop: a
             server=access.server, aiohttp_session=visitor(access), default_namespace=access.namespace
         )
 
-    await kopf.operator(
+    tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=_settings(),
         standalone=True,
         clusterwide=not namespaces,
         namespaces=list(namespaces),
-        identity=kopf.Identity("ringyard") if hasattr(kopf, "Identity") else None,
-        stop_flag=stop,
     )
+    started()
+    try:  # not kopf.run_tasks: at its end it cancels every task that is younger than kopf, ours too
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=_EXIT_SECONDS)
+    for task in done:
+        task.result()
 
 
 def _watch_kind(registry: kopf.OperatorRegistry, kind: Kind, known: Known) -> None:

@@ -29,7 +29,7 @@ class Known:
         """The object as we know it."""
         return self._objects.get(key)
 
-    def keys(self) -> Iterable[Key]:
+    def all_keys(self) -> Iterable[Key]:
         """All keys; the collection is the caller's."""
         return list(self._objects)
 
@@ -57,10 +57,10 @@ class Known:
             self._owe(key, version_of(known) + 1)
             self._drop(key, known)
 
-    def listed(self, kind: Kind, found: Iterable[Json], version: str, inside: Callable[[str], bool]) -> int:
+    def listed(self, kind: Kind, found: Iterable[Json], version: str, namespace: str) -> int:
         """Compares with a list of our own; what the watch has not brought is taken from it. Says how many those are.
 
-        `inside`: whether the list was about that namespace.
+        `namespace`: the one that was listed, empty: all.
         """
         at = int(version) if version.isdecimal() else 0
         there = {key_of(kind.kind, obj): obj for obj in found}
@@ -70,7 +70,7 @@ class Known:
                 self._owe(key, version_of(obj))
                 missed += 1
         for key, obj in list(self._objects.items()):
-            if key.kind == kind.kind and key not in there and inside(key.namespace) and version_of(obj) < at:
+            if key.kind == kind.kind and key not in there and namespace in ("", key.namespace) and version_of(obj) < at:
                 self._owe(key, at)
                 self._drop(key, obj)
                 missed += 1

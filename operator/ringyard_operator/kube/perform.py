@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from ringyard_api.trainingjob import TrainingJob
 
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 class Performer:
     """The hands of one term."""
 
-    def __init__(self, api: Api, setting: Setting, pods: Stores, door: Door, published: Callable[[Json], None]) -> None:
-        self._api, self._setting, self._pods, self._door, self._published = api, setting, pods, door, published
+    def __init__(self, api: Api, setting: Setting, pods: Stores, door: Door) -> None:
+        self._api, self._setting, self._pods, self._door = api, setting, pods, door
 
     async def perform(
         self, job: TrainingJob, actions: Iterable[Action], desk: Desk, pods: Sequence[Json], now: float
