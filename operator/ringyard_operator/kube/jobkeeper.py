@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ringyard_api.jobstatus import JobStatus
 from ringyard_api.reasons import ConditionType
@@ -38,12 +39,12 @@ from ringyard_operator.observed import Observed
 from ringyard_operator.plan import expiry, is_finished, managed_elsewhere, plan
 from ringyard_operator.pods import is_worker
 from ringyard_operator.progress import without_figures
+from ringyard_operator.scripts import gang_port
 
 FIGURE_SECONDS = 5.0  # figures are written this often, everything else at once
 SETTLE_SECONDS = 10.0  # for the members of a running gang to find a new coordinator
 LONGEST_PAUSE = 5.0  # while workers live: what only the clock tells (a silent node) is seen within it
 _LISTEN_SECONDS = 0.05
-_RENDEZVOUS_PORTS = (29500, 100)  # of a script's gangs, in the pod of their first member
 
 log = logging.getLogger(__name__)
 
@@ -196,14 +197,13 @@ class JobKeeper:
     def _open(self, key: Key, job: TrainingJob, desk: Desk) -> None:
         if desk.coordinator is not None:
             return
-        first, many = _RENDEZVOUS_PORTS
         desk.coordinator = Coordinator(
             job=job.metadata.name,
             uid=desk.uid,
             key=job_key(self._term.secret, desk.uid),
             term=self._term.number,
             held=self._term.held,
-            pick_port=lambda gang: first + gang % many,
+            pick_port=partial(gang_port, self._term.number),
         )
         desk.opened_at = time.time()
         self._term.server.open(desk.coordinator)
