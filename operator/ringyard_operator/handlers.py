@@ -7,12 +7,14 @@ the objects, and a deletion would wait for us. What is done about an event is de
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import kopf
 
+from ringyard_operator.errors import RingyardError
 from ringyard_operator.kube.access import Access
 from ringyard_operator.kube.kinds import MODEL_ENDPOINTS, TRAINING_JOBS, Kind
 from ringyard_operator.kube.known import Known
@@ -52,7 +54,8 @@ async def watch(access: Access, known: Known, namespaces: Sequence[str], started
             task.cancel()
         await asyncio.wait(tasks, timeout=_EXIT_SECONDS)
     for task in done:
-        task.result()
+        if error := task.exception():
+            raise RingyardError(f"the watch of our objects has ended: {error}") from error
 
 
 def _watch_kind(registry: kopf.OperatorRegistry, kind: Kind, known: Known) -> None:
@@ -61,17 +64,25 @@ def _watch_kind(registry: kopf.OperatorRegistry, kind: Kind, known: Known) -> No
         known.heard(kind.kind, dict(event["object"]), gone=event["type"] == "DELETED")
 
 
+class _Patience:
+    """Pauses between attempts, without an end: an API server that is away is no reason to die."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.2, 0.5, 1.0)
+        yield from itertools.repeat(2.0)
+
+
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True  # no right to list CRDs and namespaces is needed
     settings.watching.inactivity_timeout = 70.0  # a bookmark comes each minute
-    settings.watching.server_timeout = 270.0
-    settings.watching.client_timeout = 300.0
+    settings.watching.server_timeout = 270
+    settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 10.0
     settings.networking.request_timeout = 30.0
     settings.networking.connect_timeout = 10.0
-    settings.networking.error_backoffs = (0.5, 1, 2, 4, 8, 15)
+    settings.networking.error_backoffs = _Patience()
     settings.process.ultimate_exiting_timeout = None
     settings.queueing.exit_timeout = _EXIT_SECONDS
     settings.execution.max_workers = 1
