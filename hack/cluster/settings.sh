@@ -31,5 +31,12 @@ NODE_PATH=$CLUSTER_BIN:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 
 export CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1      # cgroup v1, said at every call of ctr
 
+owner() { # the state folder of the cluster that the bridge is of; "" = there is no such bridge
+  local file=/sys/class/net/$CLUSTER_BRIDGE/ifalias
+  [ -e "$file" ] || return 0
+  local found; found=$(cat "$file")
+  [ -n "$found" ] || [ ! -f "$S/settings" ] || found=$S      # interrupted before it was said
+  echo "${found:-somebody else}"
+}
 say() { printf 'ringyard: %s\n' "$*"; }
 refuse() { printf 'ringyard: %s\n' "$*" >&2; exit 2; }

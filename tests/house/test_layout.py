@@ -173,7 +173,7 @@ def test_no_test_mocks_anything() -> None:
 
 def test_no_committed_file_names_a_registry_host() -> None:
     pins = (ROOT / "constraints.txt").read_text()
-    assert "http" not in pins
+    assert "://" not in pins
     assert " @ " not in pins
 
 
