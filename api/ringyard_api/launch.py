@@ -23,6 +23,7 @@ HOST = "RINGYARD_HOST"  # address that peers reach this worker at; locally 127.0
 MODEL_DIR = "RINGYARD_MODEL_DIR"  # where a `command` job puts what is to be published
 RUN_URI = "RINGYARD_RUN_URI"  # how others name the run's folder; absent: by its path
 TERMINATION_FILE = "RINGYARD_TERMINATION_FILE"  # where PID 1 leaves its last words; absent locally
+GRACE = "RINGYARD_GRACE_SECONDS"  # from SIGTERM until the worker is killed; absent: 30
 OWNER_TIMEOUT = "RINGYARD_OWNER_TIMEOUT"  # seconds without a coordinator until the worker gives up; 0 = never
 
 RESULT_JSON = "result.json"  # in RUN_DIR: that it stands means that the run is over

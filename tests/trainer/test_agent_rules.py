@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ringyard_api.launch import EXIT_TERMINATED
 from ringyard_trainer.agent_rules import GRACE_SECONDS, AgentRules, Order, Step
 
@@ -16,22 +17,23 @@ def doings(rules: AgentRules, now: float) -> list[str]:
     return [each.do for each in [*found, *([step] if step is not None else [])]]
 
 
-def running(attempt: int = 0) -> AgentRules:
-    rules = AgentRules()
+def running(attempt: int = 0, grace: float = GRACE_SECONDS) -> AgentRules:
+    rules = AgentRules(grace)
     rules.ordered(Order(verb="RESTART", process_attempt=attempt), 0.0)
     assert doings(rules, 0.0) == ["start"]
     return rules
 
 
-def test_a_sigterm_is_passed_on_once_and_who_does_not_go_is_killed_after_the_grace() -> None:
-    rules = running()
+@pytest.mark.parametrize(("grace", "for_the_process"), [(30, 25), (120, 115), (6, 5)])
+def test_a_sigterm_is_passed_on_once_and_who_does_not_go_is_killed_in_time(grace: int, for_the_process: int) -> None:
+    rules = running(grace=grace)
     rules.told(1.0)
     rules.told(2.0)
     assert doings(rules, 2.0) == ["terminate"]
-    assert doings(rules, 0.9 + GRACE_SECONDS) == []
-    assert doings(rules, 1.0 + GRACE_SECONDS) == ["kill"]
+    assert doings(rules, 0.9 + for_the_process) == []
+    assert doings(rules, 1.0 + for_the_process) == ["kill"]
     rules.exited(137, at=100.0)
-    ended = rules.due(2.0 + GRACE_SECONDS)
+    ended = rules.due(2.0 + for_the_process)
     assert ended is not None and (ended.do, ended.exit_code) == ("end", EXIT_TERMINATED)
 
 

@@ -27,7 +27,7 @@ from ringyard_api.protos import coordinator_pb2 as pb
 from ringyard_trainer import agent_words
 from ringyard_trainer.agent_child import Child, reap_orphans, start_ticks
 from ringyard_trainer.agent_link import PROTOCOLS, Link
-from ringyard_trainer.agent_rules import AgentRules, Step
+from ringyard_trainer.agent_rules import GRACE_SECONDS, AgentRules, Step
 
 REPORT_SECONDS = 1.0
 REPORT_SECONDS_UNDECIDED = 0.2  # while nothing runs and the coordinator has not decided
@@ -41,7 +41,7 @@ class Agent:
 
     def __init__(self, contract: launch.WorkerLaunch, environment: Mapping[str, str]) -> None:
         self._contract, self._environment = contract, dict(environment)
-        self._rules = AgentRules()
+        self._rules = AgentRules(float(environment.get(launch.GRACE, GRACE_SECONDS)))
         self._link = Link(contract.coordinator_file, contract.token_file)
         self._child: Child | None = None
         self._last_lines: tuple[str, ...] = ()

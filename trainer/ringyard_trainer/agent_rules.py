@@ -13,7 +13,7 @@ from typing import Literal
 
 from ringyard_api.launch import EXIT_RESULT_STANDS, EXIT_TERMINATED
 
-GRACE_SECONDS = 25.0  # for the process to leave at a step boundary with a checkpoint; below the 30 s that a Pod has
+GRACE_SECONDS = 30.0  # that a worker has from SIGTERM on, where nobody says otherwise: as a Pod
 DONE_GRACE_SECONDS = 30.0  # for the process to end by itself once the result stands
 
 Do = Literal["start", "terminate", "kill", "end"]
@@ -42,10 +42,12 @@ class Step:
 
 class AgentRules:
     """The state of one agent. Feed it with `ordered`, `started`, `exited`, `told`, `orphaned`; ask `due` what to do
-    now.
+    now. `grace` is what the worker has from SIGTERM on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = GRACE_SECONDS) -> None:
+        # for the process to leave at a step boundary with a checkpoint; the rest is for our own end
+        self._grace = max(grace - 5.0, grace * 5 / 6)
         self.process_attempt = 0
         self.running = False
         self.ever_started = False
@@ -92,7 +94,7 @@ class AgentRules:
     def _leave(self, code: int, reason: str, now: float) -> None:
         self.leaving, self.leave_reason, self._start = code, reason, None
         self._terminate_now = self.running
-        self._kill_at = now + GRACE_SECONDS
+        self._kill_at = now + self._grace
 
     def told(self, now: float) -> None:
         """SIGTERM came to the agent: it passes it on once, and ends with 143 when the process is gone."""
@@ -128,7 +130,7 @@ class AgentRules:
             return Step(do="kill")
         if self._terminate_now or (self._terminate_at is not None and self.running and now >= self._terminate_at):
             if self._terminate_at is not None and not self._terminate_now:
-                self._kill_at = now + GRACE_SECONDS
+                self._kill_at = now + self._grace
             self._terminate_now, self._terminate_at = False, None
             return Step(do="terminate")
         return None

@@ -49,6 +49,8 @@ def worker_pod(job: TrainingJob, index: int, attempt: int, setting: Setting) -> 
         spec["priorityClassName"] = priority
     pod: dict[str, Any] = {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(job, index, attempt), "spec": spec}
     pod = lay(pod, job.spec.workers.template)
+    grace = {"name": launch.GRACE, "value": str(pod["spec"]["terminationGracePeriodSeconds"])}
+    next(each for each in pod["spec"]["containers"] if each["name"] == names.WORKER)["env"].append(grace)
     pod["spec"]["tolerations"] = _tolerations(pod["spec"].get("tolerations") or ())
     return pod
 
