@@ -32,6 +32,7 @@ _KEY = re.compile(r"couldn't find key (?P<key>\S+) in (?P<kind>Secret|ConfigMap)
 _MISSING_KEYS = re.compile(
     r"(?:references|configmap references) non-existent (?P<kind>config|secret) key: (?P<key>\S+)"
 )
+_UNMOUNTED = re.compile(r"unmounted volumes=\[(?P<names>[^\]]+)\]")
 _KINDS = {
     "secret": "Secret",
     "configmap": "ConfigMap",
@@ -167,9 +168,29 @@ def _not_made(pod: Mapping[str, Any], trouble: str) -> Why | None:
         return found
     if _NODES.match(trouble):
         return None  # it has been scheduled since
+    if (waits := _UNMOUNTED.search(trouble)) and (source := _source(pod, re.split(r"[, ]", waits["names"])[0])):
+        return source
     if any(word in trouble for word in ("MountVolume", "AttachVolume", "Unable to attach or mount", "Multi-Attach")):
         return f"a volume cannot be mounted: {_short(trouble)}", Reason.VOLUME_UNAVAILABLE
     return _short(trouble), Reason.WAITING
+
+
+def _source(pod: Mapping[str, Any], volume: str) -> Why | None:
+    """What stands behind a volume that the kubelet waits for in vain: at times it tells no more than the name."""
+    volumes = (pod.get("spec") or {}).get("volumes") or ()
+    found: Mapping[str, Any] = next((each for each in volumes if each.get("name") == volume), {})
+    namespace = (pod.get("metadata") or {}).get("namespace", "")
+    for kind, name in (
+        ("ConfigMap", (found.get("configMap") or {}).get("name")),
+        ("Secret", (found.get("secret") or {}).get("secretName")),
+    ):
+        if name:
+            return (
+                f"{kind} {name} cannot be mounted: see that it exists in namespace {namespace}",
+                Reason.CONFIG_MISSING,
+            )
+    claim = (found.get("persistentVolumeClaim") or {}).get("claimName")
+    return (f"claim {claim} cannot be mounted on its node", Reason.VOLUME_UNAVAILABLE) if claim else None
 
 
 def _claims(pod: Mapping[str, Any]) -> list[str]:

@@ -254,6 +254,10 @@ def test_what_only_a_warning_tells_is_told_and_a_warning_that_is_over_is_not() -
     assert (seen(creating).waiting_reason, seen(creating).waiting_code) == ("", None)
     mount = 'MountVolume.SetUp failed for volume "ringyard-code" : configmap "nocode" not found'
     assert seen(creating, trouble=mount).waiting_reason == "ConfigMap nocode does not exist in namespace ml: create it"
+    creating["spec"]["volumes"] = [{"name": "ringyard-code", "configMap": {"name": "nocode"}}]
+    vain = "Unable to attach or mount volumes: unmounted volumes=[ringyard-code], unattached volumes=[]: timed out"
+    told = seen(creating, trouble=vain)
+    assert told.waiting_code is Reason.CONFIG_MISSING and "ConfigMap nocode cannot be mounted" in told.waiting_reason
     busy = 'Multi-Attach error for volume "pv1" Volume is already used by pod(s) digits-0-0'
     assert seen(creating, trouble=busy).waiting_code is Reason.VOLUME_UNAVAILABLE
     assert seen(creating, trouble=f"0/3 nodes are available: 3 Insufficient cpu. {NODES}").waiting_reason == ""
