@@ -71,6 +71,7 @@ class Desk:
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
         self.coordinator: Coordinator | None = None
         self.server: CoordinatorServer | None = None
+        self.led = True  # whether the coordinator's Lease is held
         self.processes: list[Process] = []
         self.address = ""
         (folder / "token").write_text(TOKEN)
@@ -80,7 +81,7 @@ class Desk:
 
     def open(self, term: int, replicas: int, minimum: int = 1) -> None:
         async def start() -> str:
-            made = Coordinator(job="sums", uid="u", key=b"key of the job", term=term)
+            made = Coordinator(job="sums", uid="u", key=b"key of the job", term=term, held=lambda: self.led)
             made.want(replicas=replicas, min_replicas=minimum, stall_seconds=300)
             server = CoordinatorServer(one_token(TOKEN, "u"))
             server.open(made)
@@ -200,6 +201,22 @@ def test_training_goes_on_while_the_coordinator_is_away_and_goes_on_under_the_ne
     assert [member.end() for member in members] == [0, 0]
     assert [event["term"] for event in members[0].events("view")] == [1, 2]
     assert members[0].events("lost") == []
+
+
+def test_a_member_lost_while_the_lease_is_not_held_is_waited_for_and_no_step_is_lost(desk: Desk) -> None:
+    desk.open(1, replicas=3)
+    steps = 200
+    members = [desk.start(index, steps=steps) for index in range(3)]
+    eventually(lambda: members[0].step() >= 30, "the group does not train")
+    desk.led = False
+    members[2].popen.kill()
+    eventually(lambda: all(member.events("lost") for member in members[:2]), "the survivors did not notice")
+    time.sleep(1.5)
+    assert [len(member.events("view")) for member in members] == [1, 1, 1]
+    desk.led = True
+    assert desk.finish() == exact(steps)
+    assert [member.end() for member in members[:2]] == [0, 0]
+    assert [event["size"] for event in members[0].events("view")] == [3, 2]
 
 
 def test_a_member_that_nobody_answers_goes_by_itself(desk: Desk) -> None:
