@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ringyard_api.modelendpoint import CREATED_BY, TRAININGJOB, ModelEndpoint, ModelEndpointSpec, ModelVersion
+from ringyard_api.modelendpoint import (
+    CREATED_BY,
+    TRAININGJOB,
+    ModelEndpoint,
+    ModelEndpointSpec,
+    ModelEndpointStatus,
+    ModelVersion,
+)
 from ringyard_api.trainingjob import ObjectMeta, TrainingJob
+
+from ringyard_operator.observed import EndpointSeen
 
 KEPT = 2  # the newest, and the one before it for a way back
 
@@ -35,6 +44,20 @@ def with_version(spec: ModelEndpointSpec, *, uri: str, digest: str, job: str) ->
     older = tuple(replace(version, weight=0) for version in spec.versions)
     newest = ModelVersion(version=str(number), uri=uri, digest=digest, job=job, weight=100)
     return replace(spec, versions=(*older, newest)[-KEPT:], last_version=number)
+
+
+def seen(endpoint: ModelEndpoint, status: ModelEndpointStatus | None, digest: str | None) -> EndpointSeen:
+    """What `plan` may know of an endpoint that exists; `status`: None where nobody keeps it up."""
+    version = next((each.version for each in endpoint.spec.versions if digest and each.digest == digest), None)
+    found = next((each for each in (status.versions if status else ()) if each.version == version), None)
+    return EndpointSeen(
+        name=endpoint.metadata.name,
+        exists=True,
+        digest_version=version,
+        version_phase=found.phase if found is not None else "",
+        version_reason=found.reason if found is not None else "",
+        url=status.url if status is not None else "",
+    )
 
 
 def _followed(spec: ModelEndpointSpec, job: TrainingJob) -> ModelEndpointSpec:

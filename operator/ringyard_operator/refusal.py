@@ -38,7 +38,7 @@ def refusal_of(problems: Sequence[Problem]) -> Refusal | None:
     return Refusal(reason=reason, sentence=_short("; ".join(map(str, first))), final=bool(lasting))
 
 
-def refusal_of_answer(status: int, message: str, *, namespace: str) -> Refusal | None:
+def refusal_of_answer(status: int, message: str, *, namespace: str, what: str = "worker") -> Refusal | None:
     """What an API server's refusal of a pod means: HTTP status and its message. None where it is no refusal of the pod
     (it exists, or nobody answered). The sentence is the same for each try.
     """
@@ -49,17 +49,17 @@ def refusal_of_answer(status: int, message: str, *, namespace: str) -> Refusal |
         sentence = f"namespace {namespace} is being deleted: nothing can be made in it"
         return Refusal(reason=Reason.NAMESPACE_TERMINATING, sentence=sentence)
     if "admission webhook" in said:
-        return Refusal(reason=Reason.FORBIDDEN, sentence=_short(f"no worker may be made: {said}"))
+        return Refusal(reason=Reason.FORBIDDEN, sentence=_short(f"no {what} may be made: {said}"))
     if status in _INVALID:
         sentence = f"{ROOT}: the API server refuses the pod: {said}"
         return Refusal(reason=Reason.TEMPLATE_REFUSED, sentence=_short(sentence), final=True)
-    return _forbidden(said, namespace) if status == 403 else None
+    return _forbidden(said, namespace, what) if status == 403 else None
 
 
-def _forbidden(said: str, namespace: str) -> Refusal:
+def _forbidden(said: str, namespace: str, what: str) -> Refusal:
     if found := _QUOTA.search(said):
         rest = _USED.sub("", found["rest"])
-        sentence = f"quota {found['name']} of namespace {namespace} is exceeded: one more worker asks for {rest}"
+        sentence = f"quota {found['name']} of namespace {namespace} is exceeded: one more {what} asks for {rest}"
         return Refusal(reason=Reason.QUOTA_EXCEEDED, sentence=_short(sentence))
     if found := _SERVICE_ACCOUNT.search(said):
         sentence = f"ServiceAccount {found['name']} does not exist in namespace {namespace}: create it"
@@ -68,7 +68,7 @@ def _forbidden(said: str, namespace: str) -> Refusal:
         return Refusal(
             reason=Reason.CONFIG_MISSING, sentence=f"PriorityClass {found['name']} does not exist: create it"
         )
-    return Refusal(reason=Reason.FORBIDDEN, sentence=_short(f"no worker may be made in namespace {namespace}: {said}"))
+    return Refusal(reason=Reason.FORBIDDEN, sentence=_short(f"no {what} may be made in namespace {namespace}: {said}"))
 
 
 def _within(path: str, fixed: Sequence[str]) -> bool:

@@ -11,17 +11,16 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from typing import Literal
 
-from ringyard_api.jobstatus import Condition, rfc3339
-from ringyard_api.modelendpoint import ModelEndpoint, ModelEndpointStatus, ModelVersionStatus
-from ringyard_api.reasons import ConditionType, Reason
+from ringyard_api.modelendpoint import ModelEndpoint, ModelEndpointStatus
+from ringyard_api.reasons import Reason
 from ringyard_api.trainingjob import TrainingJob
 
 from ringyard_operator import endpoints
+from ringyard_operator.control import Control, WantedVersion
+from ringyard_operator.endpointstatus import ServerSeen, ServerState, endpoint_status, not_served
 from ringyard_operator.errors import AlreadyRunning, NotFound, StateUnusable
 from ringyard_operator.local import disk
-from ringyard_operator.local.control import Control, ServerState, WantedVersion
 from ringyard_operator.local.folders import EndpointFolder, StateDir
 from ringyard_operator.local.lock import Lock
 from ringyard_operator.local.server import Server
@@ -31,10 +30,6 @@ from ringyard_operator.observed import EndpointSeen
 _LONGEST_BACKOFF = 30.0
 _STOP_SECONDS = 40.0
 _EXIT_BAD_INPUT = 2
-_Phase = Literal["LOADING", "READY", "UNLOADING", "FAILED"]
-_LOADING: _Phase = "LOADING"
-_FAILED: _Phase = "FAILED"
-_PHASES: dict[str, _Phase] = {"LOADING": "LOADING", "READY": "READY", "UNLOADING": "UNLOADING", "FAILED": "FAILED"}
 _HOPELESS = 3  # ends of the server in a row after which its versions count as failed
 
 
@@ -57,17 +52,7 @@ def endpoint_seen(state: StateDir, name: str, digest: str | None) -> EndpointSee
         endpoint = folder.read()
     except NotFound:
         return EndpointSeen(name=name)
-    version = next((each.version for each in endpoint.spec.versions if digest and each.digest == digest), None)
-    status = endpoint.status if folder.holder() is not None else None
-    found = next((each for each in (status.versions if status else ()) if each.version == version), None)
-    return EndpointSeen(
-        name=name,
-        exists=True,
-        digest_version=version,
-        version_phase=found.phase if found is not None else "",
-        version_reason=found.reason or "" if found is not None else "",
-        url=(status.url or "") if status is not None else "",
-    )
+    return endpoints.seen(endpoint, endpoint.status if folder.holder() is not None else None, digest)
 
 
 class EndpointKeeper:
@@ -118,8 +103,7 @@ class EndpointKeeper:
                 self._server.kill()
             await asyncio.sleep(0.05)
         if self.folder.exists() and self._status is not None:
-            gone = replace(self._status, url="", replicas=0, versions=())
-            self.folder.write_status(_with_available(gone, "False", Reason.NOT_SERVED, "no supervisor serves it now"))
+            self.folder.write_status(not_served(self._status, "no supervisor serves it now", time.time()))
         self._lock.close()
 
     async def _revive(self, endpoint: ModelEndpoint) -> None:
@@ -164,64 +148,15 @@ class EndpointKeeper:
         self._targets.write([(metrics, {"endpoint": self.folder.name, "role": "server"})] if metrics else [])
 
     def _make_status(self, endpoint: ModelEndpoint, state: ServerState | None) -> ModelEndpointStatus:
-        known = {each.version: each for each in (state.versions if state is not None else ())}
-        versions: list[ModelVersionStatus] = []
-        for wanted in endpoint.spec.versions:
-            said = known.get(wanted.version)
-            phase, reason = (_PHASES.get(said.phase, _LOADING), said.reason) if said is not None else (_LOADING, "")
-            if self._trouble:
-                phase, reason = (_FAILED if self._failures >= _HOPELESS else _LOADING), self._trouble
-            versions.append(
-                ModelVersionStatus(
-                    version=wanted.version, digest=wanted.digest, phase=phase, reason=reason, weight=wanted.weight
-                )
-            )
-        present = endpoint.status if endpoint.status is not None else ModelEndpointStatus()
         address = self._server.address() if self._server.alive() else None
-        ready = state is not None and state.ready
-        status = replace(
-            present,
-            observed_generation=endpoint.metadata.generation,
-            url=f"grpc://{address}" if address else "",
-            replicas=1 if ready else 0,
-            versions=tuple(versions),
+        server = ServerSeen(
+            ready=state is not None and state.ready,
+            state=None if self._trouble else state,
+            why=(self._trouble, Reason.SERVER_FAILED) if self._trouble else None,
+            hopeless=bool(self._trouble) and self._failures >= _HOPELESS,
         )
-        if ready:
-            return _with_available(status, "True", Reason.SERVING, f"version {_newest_ready(status)} answers")
-        reason, message = self._why_not(status)
-        return _with_available(status, "False", reason, message)
-
-    def _why_not(self, status: ModelEndpointStatus) -> tuple[Reason, str]:
-        if self._trouble:
-            return Reason.SERVER_FAILED, self._trouble
-        if not status.versions:
-            return Reason.NO_VERSION, "no version has been published"
-        failed = [each for each in status.versions if each.phase == "FAILED"]
-        if failed and len(failed) == len(status.versions):
-            return Reason.LOAD_FAILED, failed[-1].reason
-        return Reason.LOADING, "no version is ready yet"
-
-
-def _newest_ready(status: ModelEndpointStatus) -> str:
-    return next((each.version for each in reversed(status.versions) if each.phase == "READY"), "")
-
-
-def _with_available(
-    status: ModelEndpointStatus, value: Literal["True", "False"], reason: Reason, message: str
-) -> ModelEndpointStatus:
-    """`lastTransitionTime` moves only when the status of the condition does."""
-    before = next((each for each in status.conditions if each.type == "Available"), None)
-    since = before.last_transition_time if before is not None and before.status == value else rfc3339(time.time())
-    condition = Condition(
-        type=ConditionType.AVAILABLE.value,
-        status=value,
-        reason=reason.value,
-        message=message,
-        last_transition_time=since,
-        observed_generation=status.observed_generation,
-    )
-    others = tuple(each for each in status.conditions if each.type != "Available")
-    return replace(status, conditions=(*others, condition))
+        url = f"grpc://{address}" if address else ""
+        return endpoint_status(endpoint, (server,), wanted=1, url=url, now=time.time())
 
 
 def _wanted(endpoint: ModelEndpoint) -> tuple[WantedVersion, ...]:

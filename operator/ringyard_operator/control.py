@@ -1,7 +1,7 @@
-"""The client of a model server's control service. Called by `endpoint` only; the one place of `local` that knows its
-wire.
+"""The client of a model server's control service: the owner's side of `ringyard.server.v1.ServerControl`.
 
-It speaks `ringyard.server.v1.ServerControl` with the endpoint's token and answers in plain data. It decides nothing.
+Both shells call it, `local.endpoint` and `kube.servers`. It speaks with the endpoint's token and answers in
+plain data. It decides nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import grpc
 from ringyard_api.protos import server_control_pb2 as pb
 from ringyard_api.protos import server_control_pb2_grpc as rpc
+
+from ringyard_operator.endpointstatus import ServerState, VersionState
 
 _TIMEOUT_SECONDS = 2.0
 _OPTIONS = (
@@ -30,25 +32,6 @@ class WantedVersion:
     uri: str
     digest: str
     weight: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class VersionState:
-    """What a server says of one version; `phase` is LOADING, READY, UNLOADING or FAILED."""
-
-    version: str
-    phase: str
-    reason: str
-    digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerState:
-    """What a server says of itself."""
-
-    generation: int
-    versions: tuple[VersionState, ...]
-    ready: bool
 
 
 class Control:
