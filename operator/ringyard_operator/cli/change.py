@@ -29,12 +29,13 @@ def stop(name: str, timeout: float) -> None:
     """Stop a job with a checkpoint and wait until its workers are gone. `ringyard run` of its manifest goes on."""
     from ringyard_operator.changes import finished
 
-    job = source().stop(name, timeout)
+    where = source()
+    job = where.stop(name, timeout)
     if finished(job):
-        click.echo(f"job {name}: has ended by itself meanwhile, see `ringyard status {name}`")
+        click.echo(f"job {name}: has ended by itself meanwhile, see `ringyard status {name}{where.flags}`")
         return
     at = f" at step {job.status.step}" if job.status and job.status.step else ""
-    click.echo(f"job {name}: stopped{at}; `{source().makes}` with its manifest goes on from there")
+    click.echo(f"job {name}: stopped{at}; `{where.makes}` with its manifest goes on from there")
 
 
 @click.command(epilog=examples("ringyard delete digits"))

@@ -43,7 +43,7 @@ M = TypeVar("M", TrainingJob, ModelEndpoint)
 
 
 class OnCluster:
-    """A `Source`. `flags` are the options that lead another command to the same place."""
+    """A `Source`."""
 
     makes = "ringyard submit"
 
@@ -113,7 +113,9 @@ class OnCluster:
         self._run(lambda: self._api.patch(TRAINING_JOBS, name, self.namespace, body))
         while not (holds((job := self.job(name)).status, "Suspended") or finished(job)):
             if time.monotonic() >= deadline:
-                raise TimedOut(f"job {name} still has workers after {timeout:g} s: see `ringyard status {name}`")
+                raise TimedOut(
+                    f"job {name} still has workers after {timeout:g} s: see `ringyard status {name}{self.flags}`"
+                )
             self.pause(name, deadline - time.monotonic())
         return job
 

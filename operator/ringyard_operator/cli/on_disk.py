@@ -26,6 +26,7 @@ class OnDisk:
     """A `Source`."""
 
     makes = "ringyard run"
+    flags = ""
 
     def __init__(self, state: StateDir) -> None:
         self._state = state

@@ -164,7 +164,7 @@ def _wait_deleted(name: str, deadline: float | None) -> None:
             click.echo(f"{name}: deleted")
             return
         if deadline is not None and time.monotonic() >= deadline:
-            raise TimedOut(f"{name}: was not deleted in time: `ringyard delete {name}` deletes it")
+            raise TimedOut(f"{name}: was not deleted in time: `ringyard delete {name}{source().flags}` deletes it")
         _pause(name, deadline)
 
 

@@ -39,6 +39,7 @@ class Source(Protocol):
 
     place: str  # for a sentence: `/root/.local/state/ringyard`, `namespace a of context b`
     makes: str  # the command that makes a job, and lets a stopped one go on: `ringyard run`
+    flags: str  # options that lead another command to the same place, a blank before each
 
     def jobs(self) -> list[TrainingJob]:
         """All jobs by name; what cannot be read is said, and hides nothing else."""
