@@ -6,19 +6,21 @@ deletion is heard by the stores, which wake the job.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from ringyard_api.reasons import Reason
 from ringyard_api.trainingjob import TrainingJob
 
 from ringyard_operator.errors import KubeError, KubeExists, KubeForbidden, KubeNotFound, KubeUnreachable
-from ringyard_operator.kube import refusals
 from ringyard_operator.kube.api import Api, Json
 from ringyard_operator.kube.desk import Desk
 from ringyard_operator.kube.kinds import CONFIG_MAPS, POD_DISRUPTION_BUDGETS, SERVICES, Kind
 from ringyard_operator.kube.statuses import MANAGER
 from ringyard_operator.kube.stores import Stores
 from ringyard_operator.observed import Refusal
+from ringyard_operator.refusal import refusal_of_answer
 from ringyard_operator.resources.children import job_children
 from ringyard_operator.resources.comparison import same
 from ringyard_operator.resources.owner import is_ours
@@ -26,6 +28,12 @@ from ringyard_operator.resources.setting import Setting
 
 KINDS: Mapping[str, Kind] = {kind.kind: kind for kind in (SERVICES, CONFIG_MAPS, POD_DISRUPTION_BUDGETS)}
 _LOOK_AGAIN_SECONDS = 5.0  # at somebody else's object of the same name
+
+
+def foreign(kind: str, name: str) -> Refusal:
+    """Somebody else's object stands where ours should."""
+    sentence = f"{kind} {name} exists and is not this job's: delete it, or give the job another name"
+    return Refusal(reason=Reason.FOREIGN_CHILD, sentence=sentence)
 
 
 class Children:
@@ -39,12 +47,11 @@ class Children:
         if desk.foreign is not None and now < desk.foreign[0]:
             return desk.foreign[1]
         desk.foreign = None
-        for child in job_children(job, self._setting):
-            refusal = await self._one(child, desk.uid)
-            if refusal is not None:
-                desk.foreign = (now + _LOOK_AGAIN_SECONDS, refusal)
-                return refusal
-        return None
+        looks = (self._one(child, desk.uid) for child in job_children(job, self._setting))
+        refusal = next((each for each in await asyncio.gather(*looks) if each is not None), None)
+        if refusal is not None:
+            desk.foreign = (now + _LOOK_AGAIN_SECONDS, refusal)
+        return refusal
 
     async def _one(self, wanted: dict[str, Any], uid: str) -> Refusal | None:
         kind, store = KINDS[wanted["kind"]], self._stores[wanted["kind"]]
@@ -54,10 +61,10 @@ class Children:
             try:
                 found = await self._make(kind, wanted)
             except (KubeForbidden, KubeNotFound) as error:
-                return refusals.of_creation(error, wanted)
+                return refusal_of_answer(error.status, error.message, namespace=namespace, what=kind.kind)
             store.remember(found)
         if not is_ours(found, uid):
-            return refusals.foreign(kind.kind, name)
+            return foreign(kind.kind, name)
         if not found["metadata"].get("deletionTimestamp") and not same(wanted, found):
             store.remember(await self._put_right(kind, wanted, found))
         return None

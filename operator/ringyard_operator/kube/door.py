@@ -14,12 +14,12 @@ from ringyard_api.reasons import Reason
 from ringyard_api.trainingjob import TrainingJob
 
 from ringyard_operator.errors import KubeError, KubeExists, KubeForbidden, KubeInvalid, KubeNotFound
-from ringyard_operator.kube import refusals
 from ringyard_operator.kube.api import Api, Json
+from ringyard_operator.kube.children import foreign
 from ringyard_operator.kube.desk import Desk, Refused
 from ringyard_operator.kube.kinds import PERSISTENT_VOLUME_CLAIMS, PODS
 from ringyard_operator.observed import Refusal
-from ringyard_operator.refusal import refusal_of
+from ringyard_operator.refusal import refusal_of, refusal_of_answer
 from ringyard_operator.resources.owner import is_ours
 from ringyard_operator.resources.setting import Setting
 from ringyard_operator.resources.worker import worker_pod
@@ -82,7 +82,7 @@ class Door:
             await self._api.create(PODS, pod, dry_run=True, strict=True)
             answer = None
         except KubeInvalid as error:
-            answer = refusals.of_template(error)
+            answer = refusal_of_answer(error.status, error.message, namespace=job.metadata.namespace)
         except (KubeExists, KubeForbidden, KubeNotFound):
             answer = None  # it is well-formed; whether there is room is another question
         desk.shown = (job.metadata.generation, answer)
@@ -107,9 +107,9 @@ class Door:
             await self._api.create(PODS, pod, dry_run=True)
         except KubeExists:
             found = await self._api.get(PODS, metadata["name"], metadata["namespace"])
-            return None if is_ours(found, uid) else refusals.foreign("Pod", metadata["name"])
+            return None if is_ours(found, uid) else foreign("Pod", metadata["name"])
         except KubeError as error:
-            answer = refusals.of_creation(error, pod)
+            answer = refusal_of_answer(error.status, error.message, namespace=metadata["namespace"])
             if answer is None:
                 raise
             return answer

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ringyard_api.jobstatus import Condition, rfc3339
-from ringyard_api.reasons import ConditionType
+from ringyard_api.reasons import ConditionType, Reason
 
 from ringyard_operator.errors import RingyardError
 from ringyard_operator.kube.api import Api
@@ -21,6 +21,12 @@ from ringyard_operator.kube.kinds import EVENTS
 
 COMPONENT = "ringyard-operator"
 _LONGEST = 1024  # of a message: the API server takes no more
+_WAITS = frozenset({  # what a person has to do something about, though the job has not failed
+    Reason.UNSCHEDULABLE, Reason.IMAGE_UNAVAILABLE, Reason.CONFIG_MISSING, Reason.VOLUME_UNAVAILABLE,
+    Reason.CONTAINER_REFUSED, Reason.QUOTA_EXCEEDED, Reason.TEMPLATE_REFUSED, Reason.FORBIDDEN, Reason.FOREIGN_CHILD,
+    Reason.NAMESPACE_TERMINATING, Reason.NOT_SUPPORTED, Reason.BELOW_MIN_REPLICAS, Reason.RESTARTING,
+    Reason.GANG_TIMEOUT, Reason.PUBLISH_FAILED, Reason.GATE_NOT_REACHED,
+})  # fmt: skip
 _TROUBLE = frozenset({ConditionType.DEGRADED, ConditionType.FAILED})  # conditions that are bad when they hold
 _QUIET = frozenset({*_TROUBLE, ConditionType.SUSPENDED})  # that one of these does not hold is no news, at first
 
@@ -59,11 +65,7 @@ def _is_news(old: Condition | None, new: Condition) -> bool:
 
 
 def _is_warning(condition: Condition) -> bool:
-    if condition.status == "True":
-        return condition.type in _TROUBLE
-    if condition.type == ConditionType.EVALUATED:
-        return condition.status == "False"
-    return condition.type == ConditionType.ADMITTED and condition.status == "False" and condition.reason != "Queued"
+    return condition.reason in _WAITS or (condition.type in _TROUBLE and condition.status == "True")
 
 
 async def post(api: Api, obj: Mapping[str, Any], said: Sequence[Said], *, now: float, instance: str) -> None:

@@ -19,10 +19,12 @@ from ringyard_operator.kube.address import publish_address
 from ringyard_operator.kube.api import Json
 from ringyard_operator.kube.children import KINDS, Children
 from ringyard_operator.kube.door import Door
+from ringyard_operator.kube.endpointchildren import endpoint_stores
+from ringyard_operator.kube.endpointkeeper import EndpointKeeper
 from ringyard_operator.kube.inoffice import OfficeApi
 from ringyard_operator.kube.jobkeeper import JobKeeper, Term
 from ringyard_operator.kube.jobkey import operator_secret
-from ringyard_operator.kube.kinds import PODS, TRAINING_JOBS
+from ringyard_operator.kube.kinds import MODEL_ENDPOINTS, PODS, TRAINING_JOBS
 from ringyard_operator.kube.known import Known
 from ringyard_operator.kube.lease import Leadership
 from ringyard_operator.kube.perform import Performer
@@ -114,12 +116,14 @@ class Office:
             name: Stores(api, kind, self._namespaces, labels=names.JOB, changed=_owner_poked(turns))
             for name, kind in KINDS.items()
         }
-        self._stores = [pods, *children.values()]
+        served = endpoint_stores(api, self._namespaces, _endpoint_poked(turns))
+        self._stores = [pods, *children.values(), *served.values()]
         server = CoordinatorServer(PodTokens(api, self._setting.audience, pods.of_uid))
+        secret = await operator_secret(api, self._place.namespace)
         term = Term(
             number=self._leadership.term,
             instance=self._place.identity,
-            secret=await operator_secret(api, self._place.namespace),
+            secret=secret,
             api=api,
             known=self._known,
             pods=pods,
@@ -128,8 +132,10 @@ class Office:
             poke=turns.poke,
         )
         door = Door(api, self._setting)
-        performer = Performer(api, self._setting, pods, door)
+        performer = Performer(api, self._setting, pods, self._known, door)
         self._jobs = JobKeeper(term, door, Children(api, self._setting, children), performer, self._metrics)
+        instance = self._place.identity
+        self._endpoints = EndpointKeeper(api, self._setting, secret, self._known, served, instance)
         try:
             async with asyncio.TaskGroup() as group:
                 for store in self._stores:
@@ -146,13 +152,14 @@ class Office:
             self._known.changed = lambda _: None
             await turns.close(_TURN_SECONDS)
             self._jobs.close()
+            await self._endpoints.close()
             self._stores = []
             await server.stop(0.2)
 
     async def _turn(self, key: Key) -> float | None:
         if key.kind == TRAINING_JOBS.kind:
             return await self._jobs.turn(key)
-        return None
+        return await self._endpoints.turn(key)
 
     def _turned(self, key: Key, seconds: float, error: BaseException | None) -> None:
         self._figures.turned(key.kind, seconds, error)
@@ -193,6 +200,17 @@ def _owner_poked(turns: Turns) -> Callable[[Json], None]:
         metadata = obj["metadata"]
         if job := (metadata.get("labels") or {}).get(names.JOB):
             turns.poke(Key(TRAINING_JOBS.kind, metadata.get("namespace", ""), job))
+
+    return poke
+
+
+def _endpoint_poked(turns: Turns) -> Callable[[Json], None]:
+    """The same for an endpoint."""
+
+    def poke(obj: Json) -> None:
+        metadata = obj["metadata"]
+        if endpoint := (metadata.get("labels") or {}).get(names.ENDPOINT):
+            turns.poke(Key(MODEL_ENDPOINTS.kind, metadata.get("namespace", ""), endpoint))
 
     return poke
 

@@ -15,14 +15,16 @@ from ringyard_api.trainingjob import TrainingJob
 from ringyard_operator.actions import Action, FinishGroup, ForgetWorker, Order, PublishModel, StartWorker, StopWorker
 from ringyard_operator.coordinator import Coordinator
 from ringyard_operator.errors import KubeConflict, KubeError, KubeExists
-from ringyard_operator.kube import refusals
 from ringyard_operator.kube.api import Api, Json
+from ringyard_operator.kube.children import foreign
 from ringyard_operator.kube.desk import Desk
 from ringyard_operator.kube.door import Door
-from ringyard_operator.kube.kinds import PODS
+from ringyard_operator.kube.kinds import MODEL_ENDPOINTS, PODS
+from ringyard_operator.kube.known import Known
 from ringyard_operator.kube.publishing import publish
 from ringyard_operator.kube.stores import Stores
 from ringyard_operator.plan import is_finished
+from ringyard_operator.refusal import refusal_of_answer
 from ringyard_operator.resources.owner import is_ours
 from ringyard_operator.resources.setting import Setting
 from ringyard_operator.resources.worker import worker_pod
@@ -35,8 +37,8 @@ log = logging.getLogger(__name__)
 class Performer:
     """The hands of one term."""
 
-    def __init__(self, api: Api, setting: Setting, pods: Stores, door: Door) -> None:
-        self._api, self._setting, self._pods, self._door = api, setting, pods, door
+    def __init__(self, api: Api, setting: Setting, pods: Stores, known: Known, door: Door) -> None:
+        self._api, self._setting, self._pods, self._known, self._door = api, setting, pods, known, door
 
     async def perform(
         self, job: TrainingJob, actions: Iterable[Action], desk: Desk, pods: Sequence[Json], now: float
@@ -75,10 +77,10 @@ class Performer:
             if is_ours(found, desk.uid):
                 self._pods.remember(found)
                 return
-            self._door.note(desk, refusals.foreign("Pod", name), action.index, action.attempt, now)
+            self._door.note(desk, foreign("Pod", name), action.index, action.attempt, now)
             return
         except KubeError as error:
-            refusal = refusals.of_creation(error, pod)
+            refusal = refusal_of_answer(error.status, error.message, namespace=namespace)
             if refusal is None:
                 raise
             self._door.note(desk, refusal, action.index, action.attempt, now)
@@ -111,7 +113,9 @@ class Performer:
             self._pods.remember(answer)
 
     async def _publish(self, job: TrainingJob, action: PublishModel) -> None:
-        await publish(self._api, job, action.endpoint, action.uri, action.digest)
+        endpoint = await publish(self._api, job, action.endpoint, action.uri, action.digest)
+        if endpoint is not None:
+            self._known.remember(MODEL_ENDPOINTS.kind, endpoint)
 
 
 def _stays(job: TrainingJob) -> bool:
