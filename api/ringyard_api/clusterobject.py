@@ -19,7 +19,7 @@ from ringyard_api.problems import Problem
 from ringyard_api.statusreading import readable, readable_endpoint
 from ringyard_api.trainingjob import TrainingJob, TrainingJobSpec
 
-_METADATA = tuple(field.name for field in fields_of(ObjectMeta))
+_METADATA = tuple(field.name for field in fields_of(ObjectMeta) if field.name != "annotations")  # kubectl's are long
 
 
 def job_of(obj: Mapping[str, Any]) -> tuple[TrainingJob, tuple[Problem, ...]]:
