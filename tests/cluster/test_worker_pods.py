@@ -79,7 +79,7 @@ def test_every_cause_of_waiting_is_one_sentence_and_one_word(workers: Workers, k
     secret = {"name": "S", "valueFrom": {"secretKeyRef": {"name": "absent", "key": "k"}}}
     key = {"name": "S", "valueFrom": {"configMapKeyRef": {"name": "kube-root-ca.crt", "key": "absent"}}}
     cases: dict[str, tuple[dict[str, Any], str, str]] = {
-        "gpu": ({"workers": {"resources": {"limits": {"nvidia.com/gpu": 999}}}}, "Unschedulable", "free nvidia.com/gpu"),
+        "gpu": ({"workers": {"resources": {"limits": {"a.b/gpu": 1}}}}, "Unschedulable", "have a free a.b/gpu"),
         "where": ({"workers": template(nodeSelector={"no": "where"})}, "Unschedulable", "match its node selector"),
         "image": ({"image": "ringyard.invalid/absent:1"}, "ImageUnavailable", "absent:1 cannot be pulled"),
         "secret": ({"workers": template(containers=[{"env": [secret]}])}, "ConfigMissing", f"Secret absent {absent}"),
