@@ -53,6 +53,13 @@ def job(**spec: Any) -> TrainingJob:
     return made
 
 
+def test_what_other_programs_note_on_an_object_is_no_problem_of_ours() -> None:
+    given = an_object()
+    last = "kubectl.kubernetes.io/last-applied-configuration"
+    given["metadata"] |= {"annotations": {last: "x" * 9000}, "ownerReferences": [{}], "generateName": "d-"}
+    assert job_of(given)[1] == () and endpoint_of({**given, "spec": {}})[1] == ()
+
+
 def test_what_we_wrote_ourselves_is_read_back_as_it_was() -> None:
     made, problems = job_of(an_object(STATUS))
     assert problems == () and made.status is not None and made.metadata.uid == "u"
