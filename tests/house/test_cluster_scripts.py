@@ -58,7 +58,7 @@ def test_every_go_tool_is_pinned_by_hash() -> None:
 
 
 @root_only
-def test_without_root_the_cluster_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_without_root_the_cluster_is_refused_in_a_sentence() -> None:
     assert "needs root" in refusal(Path("/nonexistent"), user=65534)
 
 
