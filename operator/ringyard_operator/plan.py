@@ -54,7 +54,8 @@ def plan(job: TrainingJob, observed: Observed, now: float) -> Plan:
         return _failed(job, observed, status, (Reason.DEADLINE_EXCEEDED, sentence), (), now)
     refusal = observed.refusal
     if refusal is not None and refusal.final and not alive(observed.workers):
-        return _failed(job, observed, status, (refusal.reason, refusal.sentence), (), now)
+        why = (refusal.reason, refusal.sentence)
+        return _end(job, status, False, *why, (), [situation.admitted(observed)], now)
     pause = patience.look(status.restarts, observed, job.spec, now)
     if pause.until is not None:
         return _pausing(job, observed, replace(status, restarts=pause.restarts), pause, now)

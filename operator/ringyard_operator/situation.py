@@ -16,6 +16,7 @@ from ringyard_operator.conditions import Claim, Status
 from ringyard_operator.observed import GroupSeen, Observed, WorkerPhase, WorkerSeen
 from ringyard_operator.restart import WORKER
 
+_COMING = (WorkerPhase.PENDING, WorkerPhase.RUNNING)
 _PHASES = {"EVALUATING": "the model is evaluated", "EXPORTING": "the model is exported", "FINISHED": "the run ends"}
 
 
@@ -47,7 +48,7 @@ def claims(job: TrainingJob, observed: Observed, status: JobStatus, delayed: Map
     whole = Reason.ALL_WORKERS_READY if ready >= desired else Reason.STARTING
     return [
         _claim(ConditionType.SUCCEEDED, "Unknown", reason, sentence),
-        _admitted(observed),
+        admitted(observed),
         _claim(ConditionType.RUNNING, "True" if in_view else "False", reason, sentence),
         _claim(
             ConditionType.DEGRADED,
@@ -59,7 +60,8 @@ def claims(job: TrainingJob, observed: Observed, status: JobStatus, delayed: Map
     ]
 
 
-def _admitted(observed: Observed) -> Claim:
+def admitted(observed: Observed) -> Claim:
+    """Whether workers may be made, or what holds them back."""
     if observed.refusal is not None:
         return _claim(ConditionType.ADMITTED, "False", observed.refusal.reason, observed.refusal.sentence)
     queued = next((w for w in observed.workers if w.waiting_code is Reason.QUEUED), None)
@@ -128,7 +130,7 @@ def _missing(
             waits[worker.waiting_reason].append(index)
         elif worker.phase is WorkerPhase.TERMINATING:
             clauses.append(f"worker {index} is leaving")
-        elif worker.phase is WorkerPhase.RUNNING and (lost := _lost(observed.group, status, worker)):
+        elif worker.phase in _COMING and (lost := _lost(observed.group, status, worker)):
             clauses.append(lost)
         elif worker.phase is WorkerPhase.RUNNING:
             loading.append(index)
@@ -145,8 +147,14 @@ def _wait(why: str, indices: list[int], wanted: int) -> str:
 
 
 def _lost(group: GroupSeen | None, status: JobStatus, worker: WorkerSeen) -> str:
-    """Of a worker that runs and does not train: how it came to that, or nothing if it loads for the first time."""
+    """Of a worker that does not train yet: how it came to that, or nothing if it loads for the first time."""
     lost = f"worker {worker.index} was lost"
+    before = (worker.index, worker.attempt - 1, WORKER)
+    ended = [e.reason for e in status.restarts.ledger if (e.index, e.attempt, e.process_attempt) == before]
+    if ended:
+        return f"{ended[-1]}, the next one {'loads' if worker.phase is WorkerPhase.RUNNING else 'starts'}"
+    if worker.phase is not WorkerPhase.RUNNING:
+        return ""
     if any(entry.uid == worker.uid for entry in status.restarts.ledger):
         return f"{_last_words(status, worker.index)}, it loads again"
     return lost if group is not None and lost in group.view_reason else ""

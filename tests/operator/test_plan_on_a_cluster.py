@@ -32,7 +32,7 @@ def test_ten_evictions_in_a_row_are_replaced_at_once_each_and_counted_never() ->
         made = plan(after(wanted, made), Observed(workers=both, group=group([])), NOW + number)
         assert kinds(made) == [], "the object that still goes is noted once and replaced once"
     assert (made.status.restarts.counted, made.status.restarts.ignored) == (0, 10)
-    assert "worker 0 was evicted" in made.status.restarts.ledger[-1].reason
+    assert made.reason == "worker 0 was evicted, the next one loads"
 
 
 def test_a_worker_that_goes_because_we_told_it_is_no_news() -> None:
@@ -100,6 +100,7 @@ def test_a_job_that_can_never_run_fails_at_once_but_not_over_the_heads_of_living
     never = replace(QUOTA, reason=Reason.NOT_SUPPORTED, final=True)
     made = plan(job(2), Observed(refusal=never), NOW)
     assert says(made, "Failed") == ("True", "NotSupported") and made.actions == () and made.reason == QUOTA.sentence
+    assert says(made, "Admitted") == ("False", "NotSupported")
     alive = plan(job(3), running(3, refusal=never), NOW)
     assert says(alive, "Succeeded")[0] == "Unknown" and alive.actions == ()
 
