@@ -96,15 +96,12 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._channel.close()
 
-    def predict(
-        self, model: str, rows: Sequence[Any], *, version: str = "", features: Sequence[str] | None = None
-    ) -> Prediction:
+    def predict(self, model: str, rows: Sequence[Any], *, version: str = "") -> Prediction:
         """Predicts rows (each a list of raw features, or an object by feature name), in order.
 
-        `features` are the names of a single input's columns, for rows that are objects. All rows are answered by one
-        version.
+        All rows are answered by one version.
         """
-        inputs = self._signature(model, version)
+        inputs, features = self._signature(model, version)
         matrix = [flatten(row, at, inputs, features) for at, row in enumerate(rows, start=1)]
         answers: list[Mapping[str, Any]] = []
         for start in range(0, len(matrix), ROWS_PER_REQUEST):
@@ -117,14 +114,16 @@ class Client:
             answers.extend(_rows(response))
         return Prediction(model=model, version=version, rows=tuple(answers))
 
-    def _signature(self, model: str, version: str) -> tuple[Tensor, ...]:
+    def _signature(self, model: str, version: str) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
+        """The inputs, and the names of a single input's columns if the server tells them (a Ringyard does)."""
         try:
             about = self._stub.ModelMetadata(
                 pb.ModelMetadataRequest(name=model, version=version), timeout=self._timeout
             )
         except grpc.RpcError as error:
             raise self._translated(error, model, version) from error
-        return tuple(Tensor(name=x.name, datatype=x.datatype, shape=tuple(x.shape)) for x in about.inputs)
+        inputs = tuple(Tensor(name=x.name, datatype=x.datatype, shape=tuple(x.shape)) for x in about.inputs)
+        return inputs, _names(about.properties.get("features", ""))
 
     def _translated(self, error: grpc.RpcError, model: str, version: str) -> PredictionError:
         code, details = error.code(), " ".join(str(error.details()).split())
@@ -142,6 +141,15 @@ class Client:
         return PredictionError(
             f"the model server at {self._address} gave no answer ({code.name}): {details}", Fault.SERVER
         )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """A JSON list of names; anything else is of another server's making, and means something else."""
+    try:
+        names = json.loads(text or "[]")
+    except ValueError:
+        return ()
+    return tuple(names) if isinstance(names, list) and all(isinstance(each, str) for each in names) else ()
 
 
 def parse_rows(text: str) -> list[Any]:

@@ -39,6 +39,7 @@ class Predictor:
         self.inputs = _tensors(manifest.inputs)
         self.outputs = _tensors(manifest.outputs)
         self.platform = manifest.format
+        self.features = manifest.features
         self._labels = manifest.labels
         if manifest.format != "torch.export":
             raise ArtifactError(

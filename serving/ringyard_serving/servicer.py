@@ -6,6 +6,7 @@ mounts `handlers`. Spec: open-inference-protocol/specification/protocol/inferenc
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -72,6 +73,7 @@ class InferenceServicer:
                 platform=model.platform,
                 inputs=[_metadata(tensor) for tensor in model.inputs],
                 outputs=[_metadata(tensor) for tensor in model.outputs],
+                properties={"features": json.dumps(list(model.features))} if model.features else {},
             )
 
     async def model_infer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:

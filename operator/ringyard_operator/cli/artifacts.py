@@ -18,9 +18,3 @@ def manifest_of(uri: str) -> ModelManifest | None:
         return ModelManifest.from_json((folder / MODEL_JSON).read_text(encoding="utf-8"))
     except (OSError, ArtifactError):
         return None
-
-
-def feature_names(uri: str) -> tuple[str, ...] | None:
-    """Names of the raw features in the order that the model takes them, or None where they cannot be told."""
-    manifest = manifest_of(uri)
-    return manifest.features or None if manifest is not None else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +105,7 @@ def predict(name: str, rows_file: str, version: str, timeout: float, output: str
 
     def question(address: str) -> Prediction:
         with Client(address, timeout=timeout) as client:
-            return client.predict(name, rows, version=version, features=_features(served, version))
+            return client.predict(name, rows, version=version)
 
     try:
         rows = parse_rows(_read(rows_file))
@@ -123,16 +123,6 @@ def _read(file: str) -> str:
         raise BadInput(f"--input {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadInput(f"--input {file}: is not UTF-8 text: rows are JSON") from error
-
-
-def _features(served: ModelEndpoint, version: str) -> Sequence[str] | None:
-    """Names of the columns, from the manifest that came with the artifact, for rows that are objects."""
-    from ringyard_operator.cli.artifacts import feature_names
-
-    for wanted in sorted(served.spec.versions, key=lambda each: -int(each.version)):
-        if not version or str(wanted.version) == version:
-            return feature_names(wanted.uri)
-    return None
 
 
 def _translated(error: PredictionError) -> CommandError:
