@@ -118,8 +118,10 @@ class JobKeeper:
             return None
         pods = [pod for pod in self._term.pods.of_owner(desk.uid) if is_worker(pod)]
         finished = job.status is not None and is_finished(job.status)
-        if not finished or any(_may_run(pod) for pod in pods):
+        if any(_may_run(pod) for pod in pods) or not (finished or job.spec.run_policy.suspend):
             self._open(key, job, desk)
+        else:
+            self._close(desk)  # who comes after a suspension begins anew
         refusal = None
         if not finished:
             refusal = await self._door.refusal(job, problems, desk, now)
@@ -172,8 +174,6 @@ class JobKeeper:
             times.append(desk.foreign[0])
         if decided.actions or any(_may_run(pod) for pod in pods):
             times.append(now + LONGEST_PAUSE)
-        if is_finished(decided.status) and not any(_may_run(pod) for pod in pods):
-            self._close(desk)
         return min((each for each in times if each is not None), default=None)
 
     async def _expire(self, key: Key, obj: Json) -> None:
