@@ -310,3 +310,18 @@ def test_debug_adds_the_traceback_to_the_screen_and_the_file(tmp_path: Path) -> 
     assert done.returncode == 3
     assert "Traceback" in done.stderr
     assert "Traceback" in (tmp_path / "ringyard" / "ringyard.log").read_text()
+
+
+def test_commands_of_this_machine_load_no_client_of_a_cluster(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom ringyard_operator.cli import main\ntry:\n    main(['list'])\n"
+        "finally:\n    print({'aiohttp', 'kopf', 'ringyard_operator.kube'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        timeout=60,
+    )
+    assert done.stdout == "set()\n", done.stderr
