@@ -265,6 +265,7 @@ def main() -> int:
     except KeyError as error:
         print(f"ringyard-worker: {error.args[0]} is not set: it is started by Ringyard, not by hand", file=sys.stderr)
         return launch.EXIT_BAD_INPUT
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # a coordinator that goes is no line in a user's log
     return Agent(contract, os.environ).run()
 
 
