@@ -6,7 +6,7 @@ neither processes nor pods, and it decides nothing about what is served.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -74,7 +74,7 @@ def endpoint_status(
     """The whole status. `wanted`: servers that there should be; `trouble`: what is wrong, but with no server."""
     present = endpoint.status if endpoint.status is not None else ModelEndpointStatus()
     ready = sum(each.ready for each in servers)
-    versions = _versions(endpoint, servers)
+    versions = _versions(endpoint, servers, trouble)
     claim = _available(versions, servers, ready, wanted, trouble) if ready else _why_not(versions, servers, trouble)
     generation = endpoint.metadata.generation
     return replace(
@@ -105,10 +105,14 @@ def not_served(status: ModelEndpointStatus, message: str, now: float) -> ModelEn
     return replace(status, url="", replicas=0, versions=(), summary=EndpointSummary(), conditions=merged)
 
 
-def _versions(endpoint: ModelEndpoint, servers: Sequence[ServerSeen]) -> tuple[ModelVersionStatus, ...]:
+def _versions(
+    endpoint: ModelEndpoint, servers: Sequence[ServerSeen], trouble: Why | None
+) -> tuple[ModelVersionStatus, ...]:
     found = []
     for wanted in endpoint.spec.versions:
         phase, reason = _phase(wanted.version, endpoint.metadata.generation, servers)
+        if phase == "LOADING" and trouble is not None:
+            reason = trouble[0]
         found.append(
             ModelVersionStatus(
                 version=wanted.version, digest=wanted.digest, phase=phase, reason=reason, weight=wanted.weight
@@ -147,21 +151,22 @@ def _available(
     wanted: int,
     trouble: Why | None,
 ) -> conditions.Claim:
-    answering = _newest_answering(servers)
+    failed = {each.version: each.reason for each in versions if each.phase == "FAILED"}
+    answering = _newest_answering(servers, failed)
     said = f"version {answering} answers" if answering else "its servers answer"
     if wanted > 1:
         said += f" on {ready} of {wanted} servers"
-    wrong = [f"version {each.version} is not served: {each.reason}" for each in versions if each.phase == "FAILED"]
+    wrong = [f"version {version} is not served: {reason}" for version, reason in failed.items()]
     wrong += [why[0] for why in (trouble, _first_why(servers)) if why is not None]
     if wrong:
         return _claim("True", Reason.DEGRADED, f"{said}, but {wrong[0]}")
     return _claim("True", Reason.SERVING, said)
 
 
-def _newest_answering(servers: Iterable[ServerSeen]) -> str:
+def _newest_answering(servers: Iterable[ServerSeen], failed: Container[str]) -> str:
     states = [each.state for each in servers if each.ready and each.state is not None]
     held = {each.version for state in states for each in state.versions if each.phase == "READY"}
-    return max((each for each in held if each.isdecimal()), key=int, default="")
+    return max((each for each in held if each.isdecimal() and each not in failed), key=int, default="")
 
 
 def _why_not(

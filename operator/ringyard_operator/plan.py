@@ -251,6 +251,8 @@ def _publish(
     if not version:
         actions.append(PublishModel(endpoint=name, uri=model.uri, digest=model.digest, job=job.metadata.name))
     sentence = f"endpoint {name} loads version {version}" if version else f"the model goes to endpoint {name}"
+    if version and seen.version_reason:
+        sentence = f"{sentence}: {seen.version_reason}"
     claims = [
         evaluated,
         _claim(ConditionType.SUCCEEDED, "Unknown", Reason.PUBLISHING, sentence),
