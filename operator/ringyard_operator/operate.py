@@ -29,6 +29,7 @@ from ringyard_operator.kube.office import Office, Place
 from ringyard_operator.metrics import Metrics
 from ringyard_operator.operatormetrics import OperatorMetrics
 from ringyard_operator.resources.setting import Setting
+from ringyard_operator.sayonce import SayOnce
 
 LEASE = "ringyard-operator"
 _AGAIN_SECONDS = 2.0
@@ -50,7 +51,10 @@ class Options:
 
 async def operate(options: Options) -> None:
     """Until SIGTERM or SIGINT. Raises RingyardError where it cannot go on."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    said = logging.StreamHandler(sys.stderr)
+    said.addFilter(SayOnce())
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(handlers=[said], level=logging.INFO, format=form)
     access = Access.find(options.kubeconfig)
     stop = asyncio.Event()
     registry = CollectorRegistry()

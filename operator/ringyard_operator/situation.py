@@ -67,7 +67,9 @@ def admitted(observed: Observed) -> Claim:
     queued = next((w for w in observed.workers if w.waiting_code is Reason.QUEUED), None)
     if queued is not None:
         return _claim(ConditionType.ADMITTED, "False", Reason.QUEUED, queued.waiting_reason)
-    return _claim(ConditionType.ADMITTED, "True", Reason.ADMITTED, "nothing holds the job back")
+    return _claim(
+        ConditionType.ADMITTED, "True", Reason.ADMITTED, "; ".join(("nothing holds the job back", *observed.notes))
+    )
 
 
 def _all_steps_done(group: GroupSeen) -> bool:

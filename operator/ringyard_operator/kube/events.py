@@ -60,7 +60,7 @@ def _is_news(old: Condition | None, new: Condition) -> bool:
     if old is not None and (old.status, old.reason) == (new.status, new.reason):
         return False
     if new.type in _QUIET and new.status == "False":
-        return old is not None and old.status != "False"
+        return old is not None and old.status != "False" and new.reason != Reason.STARTING
     return True
 
 

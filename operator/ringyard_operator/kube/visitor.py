@@ -14,6 +14,7 @@ def visitor(access: Access) -> aiohttp.ClientSession:
     """A new session, which its user closes. A refused credential is looked up anew with the next request."""
 
     async def identify(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        request.server_hostname = access.server_name or None
         request.headers.update(await access.credentials.headers(access.tls))
         answer = await handler(request)
         if answer.status == 401:
