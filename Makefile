@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help venv demo test lint format verify protos generate bench clean cluster-up cluster-down cluster-status cluster-test deploy undeploy
+.PHONY: help venv demo test lint format verify protos generate bench clean cluster-up cluster-down cluster-status cluster-test images deploy undeploy
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -43,6 +43,9 @@ generate: $(READY) ## CRDs and the documents that are made from code
 
 verify: $(READY) ## fails where a generated file differs from what its source makes, with its name
 	@hack/verify.sh
+
+images: $(READY) ## the three images, into the cluster of `make cluster-up`; BUILDER=docker|podman|buildah [PUSH=1]: for any other
+	@hack/images/build $(IMAGES)
 
 deploy: ## CRDs and the operator into the cluster of KUBECONFIG, else of `make cluster-up` (IMAGE_PREFIX, IMAGE_TAG)
 	@hack/deploy.sh deploy
