@@ -18,6 +18,7 @@ from ringyard_api.reasons import ConditionType
 
 _TIMES = frozenset({"startTime", "completionTime", "lastTransitionTime", "at"})
 _CONDITIONS = frozenset(kind.value for kind in ConditionType)
+_LATEST = 2**33  # Unix seconds, in the year 2242
 _MOST = 10**9  # attempts and counters beyond it are nobody's count
 
 
@@ -40,6 +41,8 @@ def _instance(kind: type[Any], plain: object) -> Any:
     values: dict[str, Any] = {}
     for field in fields_of(kind):
         value = _value(field, plain.get(field.name))
+        if field.required and value == "":
+            value = NOTHING  # what is empty is left out when it is written, and then it would be missed
         if value is not NOTHING:
             values[field.attribute] = value
         elif field.required:
@@ -92,6 +95,6 @@ def _distinct(items: list[Any], field: FieldOf) -> list[Any]:
 
 def _is_time(plain: Any) -> bool:
     try:
-        return isinstance(plain, str) and seconds(plain) >= 0
+        return isinstance(plain, str) and 0 <= seconds(plain) < _LATEST
     except ValueError:
         return False

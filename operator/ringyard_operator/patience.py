@@ -48,4 +48,4 @@ def look(restarts: RestartsStatus, observed: Observed, spec: TrainingJobSpec, no
 
 
 def _until(entry: LedgerEntry, tries: int) -> float:
-    return seconds(entry.at) + min(60.0 * 2.0 ** min(tries - 1, 10), _LONGEST)
+    return (seconds(entry.at) if entry.at else 0.0) + min(60.0 * 2.0 ** min(tries - 1, 10), _LONGEST)

@@ -185,11 +185,12 @@ class _Book:
 
     def __init__(self, before: RestartsStatus) -> None:
         self.entries = list(before.ledger)
-        self.counted, self.ignored = before.counted, before.ignored
-        self._known = {(e.uid, e.process_attempt): e for e in before.ledger}
         in_ledger = sum(1 for e in before.ledger if e.counted)
+        whole = len(before.ledger) < LEDGER_LENGTH  # nothing was forgotten yet: then the entries are the truth
+        self.counted, self.ignored = in_ledger if whole else max(before.counted, in_ledger), before.ignored
+        self._known = {(e.uid, e.process_attempt): e for e in before.ledger}
         self._ordinals: dict[tuple[str, int], int] = {}
-        ordinal = max(0, before.counted - in_ledger)
+        ordinal = self.counted - in_ledger
         for entry in before.ledger:
             ordinal += 1 if entry.counted else 0
             self._ordinals[(entry.uid, entry.process_attempt)] = ordinal
@@ -208,7 +209,7 @@ class _Book:
 
     def due(self, entry: LedgerEntry, at: float | None = None) -> float:
         """Unix seconds when the next try after this end is due. `at`: its time, where it is known more exactly."""
-        at = seconds(entry.at) if at is None else at
+        at = (seconds(entry.at) if entry.at else 0.0) if at is None else at
         return at + back_off(self._ordinals[(entry.uid, entry.process_attempt)]) if entry.counted else at
 
     def not_before(self) -> dict[int, float]:

@@ -79,7 +79,7 @@ def test_what_we_wrote_ourselves_is_read_back_as_it_was() -> None:
         "broken",
         {"conditions": "none", "restarts": [], "attempts": 3, "workers": None, "startTime": "yesterday"},
         {"conditions": [None, 3, {}, {"type": "Succeeded"}, {"type": "Mine", "status": "True", "reason": "R"}]},
-        {"restarts": {"counted": -4, "ledger": [{}, {"uid": 7}, {"uid": "u", "index": -1, "attempt": 0}]}},
+        {"restarts": {"counted": -4, "ledger": [{}, {"uid": 7}, {"uid": "", "index": 0, "attempt": 0}, {"uid": "u", "index": -1}]}},
         {"attempts": {"0": 10**30, "x": 1, "1": -1, "2": "3", "3": True}, "step": "many", "loss": "nan"},
         {"completionTime": "0001-01-01T00:00:00Z", "model": {"uri": 3}, "endpoint": {}, "unknown": {"a": 1}},
     ],

@@ -166,6 +166,13 @@ def test_a_script_that_has_ended_well_is_not_started_again() -> None:
     assert not judged.orders and judged.restarts == RestartsStatus()
 
 
+def test_a_count_that_somebody_edited_is_put_right_by_the_ledger() -> None:
+    honest = judge(exits=(end(0),)).restarts
+    edited = RestartsStatus(counted=99, ignored=0, ledger=honest.ledger)
+    judged = judge(edited, exits=(end(0),))
+    assert judged.failure is None and judged.restarts == honest
+
+
 def test_the_ledger_forgets_old_ends_but_not_their_number() -> None:
     status = RestartsStatus()
     for attempt in range(restart.LEDGER_LENGTH + 20):
