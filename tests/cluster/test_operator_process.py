@@ -1,0 +1,84 @@
+"""The operator's process by itself: it leaves in order, tells how it is, and does not trust a watch that is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from kubectl import Kubectl
+from operator_process import OperatorProcess, silent_line
+
+Start = Callable[..., OperatorProcess]
+JOB = {
+    "apiVersion": "ringyard.dev/v1alpha1",
+    "kind": "TrainingJob",
+    "metadata": {"name": "waits"},
+    "spec": {"workers": {"replicas": 2}, "command": ["true"]},
+}
+
+
+@pytest.fixture
+def start(kubectl: Kubectl, tmp_path: Path) -> Iterator[Start]:
+    running: list[OperatorProcess] = []
+
+    def begin(identity: str, kubeconfig: Path | None = None) -> OperatorProcess:
+        running.append(OperatorProcess(kubectl, identity, kubeconfig, tmp_path))
+        kubectl.wait_until(running[-1].ready, f"{identity} knows its objects")
+        return running[-1]
+
+    yield begin
+    for each in running:
+        each.kill()
+
+
+def pods(kubectl: Kubectl, job: str) -> list[str]:
+    return sorted(pod["metadata"]["name"] for pod in kubectl.all("pods", f"ringyard.dev/job={job}"))
+
+
+def test_an_operator_that_is_told_to_go_ends_well_and_the_standby_goes_on_at_once(
+    kubectl: Kubectl, start: Start
+) -> None:
+    first = start("first")
+    kubectl.wait_until(first.leads, "the first is in office")
+    second = start("second")
+    kubectl.apply(JOB)
+    kubectl.wait_until(lambda: pods(kubectl, "waits") == ["waits-0-0", "waits-1-0"], "both workers are made")
+    waits = kubectl.until_condition("tj", "waits", "Admitted", "True")
+    assert not second.leads()
+    assert first.end() == 0
+    assert (kubectl.get("lease", "ringyard-operator")["spec"].get("holderIdentity") or "second") == "second"
+    kubectl.wait_until(second.leads, "the second is in office")
+    kubectl.scale("tj", "waits", 1)
+    kubectl.wait_until(lambda: pods(kubectl, "waits") == ["waits-0-0"], "the second scales it")
+    assert kubectl.condition("tj", "waits", "Admitted")["lastTransitionTime"] == waits["lastTransitionTime"]
+    told = [(event["reason"], event["message"]) for event in kubectl.events("waits")]
+    assert len(told) == len(set(told)), f"nothing is told twice: {told}"
+
+
+def test_children_that_are_deleted_come_back_and_those_of_a_job_that_is_deleted_do_not(
+    kubectl: Kubectl, start: Start
+) -> None:
+    start("only")
+    kubectl.apply(JOB)
+    kubectl.wait_until(lambda: len(pods(kubectl, "waits")) == 2, "both workers are made")
+    before = {kind: kubectl.all(kind, "ringyard.dev/job=waits")[0]["metadata"] for kind in ("service", "cm", "pdb")}
+    for kind, was in before.items():
+        kubectl.delete(kind, was["name"])
+    for kind, was in before.items():
+        again = kubectl.wait_until(lambda k=kind, w=was: kubectl.find(k, w["name"]), f"another {kind}")
+        assert again["metadata"]["uid"] != was["uid"]
+    kubectl.delete("tj", "waits")
+    kubectl.wait_until(lambda: not kubectl.all("pods,svc,cm,pdb", "ringyard.dev/job=waits"), "nothing is left")
+
+
+def test_what_a_silent_watch_did_not_bring_is_done_all_the_same(kubectl: Kubectl, start: Start, tmp_path: Path) -> None:
+    with silent_line(kubectl, tmp_path) as (kubeconfig, line):
+        only = start("deaf", kubeconfig)
+        kubectl.wait_until(only.leads, "it is in office")
+        line.fall_silent()
+        kubectl.apply(JOB)
+        kubectl.wait_until(lambda: len(pods(kubectl, "waits")) == 2, "both workers are made", 200)
+        kubectl.wait_until(lambda: only.page(only.health, "/healthz")[0] == 200, "the watch lives again", 200)
+        kubectl.delete("tj", "waits")
+        assert only.end() == 0
