@@ -28,6 +28,7 @@ class Options:
     address_file: Path | None
     cache: Path | None
     owner_timeout: float  # seconds; 0 = never
+    connection_seconds: float  # 0 = never
     drain_seconds: float
     grace_seconds: float
     threads: int
@@ -73,6 +74,9 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
 def _add_how(parser: argparse.ArgumentParser) -> None:
     cores = os.cpu_count() or 1
     parser.add_argument("--owner-timeout", type=float, default=0.0, help="end after this silence in s; 0 = never")
+    parser.add_argument(
+        "--connection-seconds", type=float, default=0.0, help="ask clients to connect anew after this; 0 = never"
+    )
     parser.add_argument("--drain-seconds", type=float, default=1.0, help="keep answering so long after SIGTERM")
     parser.add_argument("--grace-seconds", type=float, default=30.0, help="then let what is in flight end within this")
     parser.add_argument("--threads", type=int, default=min(2, cores), help="requests computed at once")

@@ -85,13 +85,15 @@ class Server:
         options = self._options
         _check_port(options.host, options.port, "--port")
         limit = options.message_bytes
-        server = grpc.aio.server(
-            options=(
-                ("grpc.max_receive_message_length", limit),
-                ("grpc.max_send_message_length", limit),
-                ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
-            )
-        )
+        chosen: list[tuple[str, int]] = [
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_send_message_length", limit),
+            ("grpc.so_reuseport", 0),  # a second server on the port must fail, not share it
+        ]
+        if options.connection_seconds:
+            # Leads clients away while they are still answered: a call that crosses the stop of gRPC's server is lost.
+            chosen.append(("grpc.max_connection_age_ms", int(options.connection_seconds * 1000)))
+        server = grpc.aio.server(options=chosen)
         server.add_generic_rpc_handlers((handlers(self._servicer),))
         server_control_pb2_grpc.add_ServerControlServicer_to_server(self._control, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -19,7 +19,8 @@ from ringyard_operator.resources.setting import Setting
 GRPC_PORT: Final = 8001  # as Triton's clients expect it
 METRICS_PORT: Final = 8002
 _WANTED_DIR = "/ringyard/endpoint"
-_DRAIN_SECONDS = 5  # kube-proxies learn within it that the pod goes
+_CONNECTION_SECONDS = 10  # gRPC's clients stay on one connection; it may last a tenth longer
+_DRAIN_SECONDS = 15  # within it kube-proxies learn that the pod goes, and then each client has connected anew
 _GRACE_SECONDS = 25
 _SLACK_SECONDS = 5
 
@@ -193,6 +194,7 @@ def _arguments(endpoint: str) -> list[str]:
         "metrics-port": METRICS_PORT,
         "cache": "/tmp/models",
         "owner-timeout": 0,
+        "connection-seconds": _CONNECTION_SECONDS,
         "drain-seconds": _DRAIN_SECONDS,
         "grace-seconds": _GRACE_SECONDS,
     }
