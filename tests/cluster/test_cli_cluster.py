@@ -141,6 +141,8 @@ def test_a_manifest_takes_back_what_scale_and_stop_changed(kubectl: Kubectl, rin
         "job iris: stopped at step 7; `ringyard submit` with its manifest goes on from there\n",
     ), err
 
+    assert "it was stopped: `ringyard submit` with its manifest goes on" in ringyard("status", "iris").stdout
+
     again = ringyard("submit", "-", "--set", "fit.epochs=1", stdin=JOB)
     assert again.returncode == 0, again.stderr
     spec = kubectl.get("trainingjob", "iris")["spec"]

@@ -46,11 +46,12 @@ def why(job: TrainingJob, care: Care) -> str:
     """One sentence: what the job does, or why it does not run and what makes it go on."""
     summary = find(job.status, "Succeeded")
     said = summary.message if summary is not None else ""
-    if finished(job) or care.alive:
-        return said or care.unseen
-    if job.spec.run_policy.suspend or holds(job.status, "Suspended"):
-        return "it was stopped: `ringyard run` with its manifest goes on from the last checkpoint"
-    return "no supervisor runs it now: `ringyard run` with its manifest goes on from the last checkpoint"
+    again = f"`{care.makes}` with its manifest goes on from the last checkpoint"
+    if finished(job):
+        return said
+    if holds(job.status, "Suspended") or (job.spec.run_policy.suspend and not care.alive):
+        return f"it was stopped: {again}"
+    return said or care.unseen if care.alive else f"no supervisor runs it now: {again}"
 
 
 def step_text(status: JobStatus | None) -> str:

@@ -81,7 +81,8 @@ class OnCluster:
 
     def care(self, job: TrainingJob) -> Care:
         """The operator's; whether one lives is not for every user to see."""
-        return Care(alive=True, unseen="it was submitted, and no operator has looked at it yet: is one running?")
+        unseen = "it was submitted, and no operator has looked at it yet: is one running?"
+        return Care(alive=True, makes=self.makes, unseen=unseen)
 
     def pause(self, name: str, seconds: float) -> None:
         """Until the job changes."""

@@ -26,11 +26,13 @@ class Care:
     Attributes:
         alive: whether somebody does.
         pid: the process that does, in local mode.
+        makes: the command that lets a job go on.
         unseen: what to say of a job that nobody has looked at yet.
     """
 
     alive: bool
     pid: int | None = None
+    makes: str = "ringyard run"
     unseen: str = "it was submitted, and its supervisor has not looked at it yet"
 
 
