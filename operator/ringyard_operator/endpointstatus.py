@@ -133,7 +133,8 @@ def _phase(version: str, generation: int, servers: Sequence[ServerSeen]) -> tupl
     hopeless = next((each for each in servers if each.hopeless), None)
     if not leads and hopeless is not None:
         return "FAILED", hopeless.why[0] if hopeless.why is not None else ""
-    return "LOADING", "" if leads else next((each.why[0] for each in servers if each.why is not None), "")
+    waits = [each.why[0] for each in servers if each.why is not None and not leads] + [each.reason for each in said]
+    return "LOADING", next((each for each in waits if each), "")
 
 
 def _holds(server: ServerSeen, version: str, generation: int) -> bool:
@@ -179,7 +180,8 @@ def _why_not(
     failed = [each for each in versions if each.phase == "FAILED"]
     if len(failed) == len(versions):
         return _claim("False", Reason.LOAD_FAILED, failed[-1].reason)
-    return _claim("False", Reason.LOADING, "no version is ready yet")
+    waits = next((f": {each.reason}" for each in reversed(versions) if each.phase == "LOADING" and each.reason), "")
+    return _claim("False", Reason.LOADING, f"no version is ready yet{waits}")
 
 
 def _first_why(servers: Iterable[ServerSeen]) -> Why | None:

@@ -46,5 +46,9 @@ class ArtifactError(Exception):
     """An artifact that must not be served: one sentence that names the file and what is wrong with it."""
 
 
+class ArtifactUnseen(ArtifactError):
+    """The store does not show the artifact. One that is shared by nodes may do so a while later."""
+
+
 class StartError(Exception):
     """The server cannot start: one sentence that names the place and the remedy. Exit code 2."""

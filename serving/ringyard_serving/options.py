@@ -27,6 +27,7 @@ class Options:
     token_file: Path | None
     address_file: Path | None
     cache: Path | None
+    store_seconds: float
     owner_timeout: float  # seconds; 0 = never
     connection_seconds: float  # 0 = never
     drain_seconds: float
@@ -59,6 +60,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--wanted", type=Path, help="JSON file that names the versions to serve, read at the start")
     what.add_argument("--artifact", type=Path, help="one model's folder, served as version 1")
     parser.add_argument("--cache", type=Path, help="folder for verified copies (default: 'models' beside --wanted)")
+    parser.add_argument(
+        "--store-seconds", type=float, default=0.0, help="how long to look again for an artifact that is not there"
+    )
 
 
 def _add_where(parser: argparse.ArgumentParser) -> None:

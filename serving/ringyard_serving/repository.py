@@ -18,11 +18,12 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from ringyard_serving.errors import ArtifactError, Refusal, Situation
+from ringyard_serving.errors import ArtifactError, ArtifactUnseen, Refusal, Situation
 from ringyard_serving.policy import WeightedChoice
 from ringyard_serving.signature import Tensor
 from ringyard_serving.wanted import Wanted, WantedVersion, is_version
 
+_LOOK_AGAIN_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -65,13 +66,23 @@ class Slot:
 class Repository:
     """All versions of one model."""
 
-    def __init__(self, name: str, load: Callable[[WantedVersion], Model], forget: Callable[[str], None]) -> None:
-        """`load` runs in the loader's thread and raises `ArtifactError`; `forget` drops the local copy of a digest."""
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[WantedVersion], Model],
+        forget: Callable[[str], None],
+        store_seconds: float = 0.0,
+    ) -> None:
+        """`load` runs in the loader's thread and raises `ArtifactError`; `forget` drops the local copy of a digest.
+
+        `store_seconds`: for so long an artifact that the store does not show is looked for again.
+        """
         self.name = name
         self.generation = -1
         self.changed: Callable[[], None] = lambda: None
         self._load = load
         self._forget = forget
+        self._store_seconds = store_seconds
         self._wanted: tuple[WantedVersion, ...] = ()
         self._slots: dict[str, Slot] = {}
         self._choice = WeightedChoice()
@@ -170,8 +181,8 @@ class Repository:
     async def _bring_up(self, slot: Slot) -> None:
         want = slot.want
         try:
-            slot.model = await asyncio.get_running_loop().run_in_executor(self._loader, self._load, want)
-            slot.phase = Phase.READY
+            slot.model = await self._loaded(slot)
+            slot.phase, slot.reason = Phase.READY, ""
             _log.info("model '%s' version %s is ready", self.name, want.version)
         except ArtifactError as error:
             slot.phase, slot.reason = Phase.FAILED, str(error)
@@ -181,6 +192,19 @@ class Repository:
             _log.error("model '%s' version %s is not served: %s", self.name, want.version, slot.reason)
         slot.task = None
         self._settle()
+
+    async def _loaded(self, slot: Slot) -> Model:
+        """The model, once the store shows it. Raises `ArtifactError`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._store_seconds
+        while True:
+            try:
+                return await loop.run_in_executor(self._loader, self._load, slot.want)
+            except ArtifactUnseen as error:
+                if loop.time() >= until or all(slot.want.digest != want.digest for want in self._wanted):
+                    raise
+                slot.reason = f"{error}: looking again"
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     def _settle(self) -> None:
         """Routes by the weights of what is ready, and lets go of what nobody wants or is routed to."""

@@ -61,7 +61,7 @@ class Server:
         self._metrics = ServerMetrics()
         self._compute = Compute(threads=options.threads, limit=options.queue, pending=self._metrics.pending)
         loader = Loader(cache=cache, threads=options.threads)
-        self._repository = Repository(options.endpoint, loader.load, loader.forget)
+        self._repository = Repository(options.endpoint, loader.load, loader.forget, options.store_seconds)
         self._servicer = InferenceServicer(self._repository, self._compute, self._metrics, _build())
         self._control = ControlServicer(self._repository, self._token)
         self._health = Health(options.endpoint)

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from ringyard_api.artifact import MODEL_JSON, ModelManifest
 
-from ringyard_serving.errors import ArtifactError
+from ringyard_serving.errors import ArtifactError, ArtifactUnseen
 
 _BLOCK = 1 << 20
 
@@ -37,7 +37,7 @@ def fetch(uri: str, digest: str, cache: Path) -> tuple[Path, ModelManifest]:
         fresh.rename(local)
         return local, manifest
     except OSError as error:
-        raise ArtifactError(f"{error.filename or uri}: {error.strerror}") from None
+        raise ArtifactUnseen(f"{error.filename or uri}: {error.strerror}") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 

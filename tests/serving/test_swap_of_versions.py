@@ -147,6 +147,19 @@ def test_a_restart_serves_from_the_local_copy_when_the_store_is_gone(
         assert ask(served.url) == "1/1"
 
 
+def test_an_artifact_that_the_store_shows_late_is_served_once_it_does(
+    tmp_path: Path, models: dict[int, tuple[Path, str]]
+) -> None:
+    late = tmp_path / "late"
+    with serving(tmp_path / "state", MODEL, [version(1, late, models[1][1])], "--store-seconds=60") as served:
+        while "looking again" not in (said := served.state().versions[0].reason):
+            assert served.phase("1") == "LOADING"
+        assert "No such file" in said
+        shutil.copytree(models[1][0], tmp_path / "whole").rename(late)
+        served.wait_for("1", "READY")
+        assert ask(served.url) == "1/1" and served.state().versions[0].reason == ""
+
+
 def test_a_stale_list_is_ignored_and_a_number_never_changes_its_model(
     tmp_path: Path, models: dict[int, tuple[Path, str]]
 ) -> None:
