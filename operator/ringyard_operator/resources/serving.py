@@ -19,6 +19,7 @@ from ringyard_operator.resources.setting import Setting
 GRPC_PORT: Final = 8001  # as Triton's clients expect it
 METRICS_PORT: Final = 8002
 _WANTED_DIR = "/ringyard/endpoint"
+_STORE_SECONDS = 60  # a claim's folder on another node may show a new artifact so much later
 _CONNECTION_SECONDS = 10  # gRPC's clients stay on one connection; it may last a tenth longer
 _DRAIN_SECONDS = 15  # within it kube-proxies learn that the pod goes, and then each client has connected anew
 _GRACE_SECONDS = 25
@@ -194,6 +195,7 @@ def _arguments(endpoint: str) -> list[str]:
         "metrics-port": METRICS_PORT,
         "cache": "/tmp/models",
         "owner-timeout": 0,
+        "store-seconds": _STORE_SECONDS,
         "connection-seconds": _CONNECTION_SECONDS,
         "drain-seconds": _DRAIN_SECONDS,
         "grace-seconds": _GRACE_SECONDS,
