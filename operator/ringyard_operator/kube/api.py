@@ -28,7 +28,6 @@ REQUEST_SECONDS = 10.0
 SILENCE_SECONDS = 70.0  # the API server sends a bookmark a minute
 _WATCH_SECONDS = (240, 300)
 _PAGE = 500
-_CONNECTIONS = 64
 _MERGE, _APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 
 
@@ -221,7 +220,8 @@ class Api:
     def session(self) -> aiohttp.ClientSession:
         """The pool of connections, made when it is first needed."""
         if self._session is None:
-            pool = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=60, ssl=self.access.tls or True)
+            # No limit: a watch holds a connection for ever, and those of a dozen namespaces starved the rest.
+            pool = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=self.access.tls or True)
             self._session = aiohttp.ClientSession(
                 connector=pool, headers={"User-Agent": "ringyard"}, read_bufsize=1 << 18, trust_env=False
             )
