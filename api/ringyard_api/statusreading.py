@@ -7,6 +7,7 @@ lost by that is observed again, and a wrong word must never stop the operator. I
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from ringyard_api.modelendpoint import ModelEndpointStatus
 from ringyard_api.reasons import ConditionType
 
 _TIMES = frozenset({"startTime", "completionTime", "lastTransitionTime", "at"})
+_PERCENT = re.compile(r"100%|[1-9]?[0-9]%")
 _CONDITIONS = frozenset(kind.value for kind in ConditionType)
 _LATEST = 2**33  # Unix seconds, in the year 2242
 _MOST = 10**9  # attempts and counters beyond it are nobody's count
@@ -52,6 +54,8 @@ def _instance(kind: type[Any], plain: object) -> Any:
 
 def _value(field: FieldOf, plain: Any) -> Any:
     if plain is None or (field.name in _TIMES and not _is_time(plain)):
+        return NOTHING
+    if field.name == "progress" and not (isinstance(plain, str) and _PERCENT.fullmatch(plain)):
         return NOTHING
     item = item_of(field.type)
     if item is not None and isinstance(plain, (list, tuple)):

@@ -57,6 +57,8 @@ def muster(
     for worker in workers:
         by_index[worker.index].append(worker)
     attempts = dict(given)
+    for index, mine in by_index.items():  # what exists was given, also where the status has lost it
+        attempts[str(index)] = max(attempts.get(str(index), -1), *(w.attempt for w in mine))
     actions: list[Action] = []
     delayed: dict[int, float] = {}
     for index in sorted(by_index):

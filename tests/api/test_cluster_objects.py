@@ -79,8 +79,8 @@ def test_what_we_wrote_ourselves_is_read_back_as_it_was() -> None:
         "broken",
         {"conditions": "none", "restarts": [], "attempts": 3, "workers": None, "startTime": "yesterday"},
         {"conditions": [None, 3, {}, {"type": "Succeeded"}, {"type": "Mine", "status": "True", "reason": "R"}]},
-        {"restarts": {"counted": -4, "ledger": [{}, {"uid": 7}, {"uid": "", "index": 0, "attempt": 0}, {"uid": "u", "index": -1}]}},
-        {"attempts": {"0": 10**30, "x": 1, "1": -1, "2": "3", "3": True}, "step": "many", "loss": "nan"},
+        {"restarts": {"counted": -4, "ledger": [7, {}, {"uid": "", "index": 0, "attempt": 0}, {"uid": "u"}]}},
+        {"attempts": {"0": 10**30, "x": 1, "1": -1, "2": "3", "3": True}, "step": "many", "progress": "900%"},
         {"completionTime": "0001-01-01T00:00:00Z", "model": {"uri": 3}, "endpoint": {}, "unknown": {"a": 1}},
     ],
 )
@@ -88,6 +88,7 @@ def test_a_status_of_any_shape_is_read_and_nothing_of_it_is_believed_that_is_not
     found = job_of(an_object(status))[0].status
     assert found is not None
     assert not found.conditions and not found.attempts and not found.restarts.ledger
+    assert not found.progress
     assert (found.start_time, found.completion_time, found.model, found.endpoint) == ("", "", None, None)
 
 

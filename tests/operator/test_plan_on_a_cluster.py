@@ -76,6 +76,11 @@ def test_a_job_in_a_queue_is_not_admitted() -> None:
     assert made.reason == f"2 of 2 workers wait: {why}"
 
 
+def test_attempts_that_a_status_has_lost_are_known_from_what_exists() -> None:
+    made = plan(job(2), Observed(workers=(worker(0, attempt=4), worker(1, attempt=7)), group=group([0, 1])), NOW)
+    assert made.status.attempts == {"0": 4, "1": 7}
+
+
 def test_a_queue_may_take_as_long_as_it_wants() -> None:
     queued = job(2, 2, queue="team-a", gang_timeout_seconds=5)
     workers = tuple(pending(i, "queue team-a has not admitted it yet", Reason.QUEUED) for i in range(2))

@@ -33,5 +33,7 @@ async def write_status(api: Api, known: Known, kind: Kind, obj: Json, status: An
         "status": to_object(status),
     }
     written = await api.apply(kind, body, manager=MANAGER, subresource="status")
+    if written.get("status", {}) != body["status"]:  # what somebody else wrote into it outlives an apply
+        written = await api.replace(kind, {**written, "status": body["status"]}, subresource="status")
     known.remember(kind.kind, written)
     return written
