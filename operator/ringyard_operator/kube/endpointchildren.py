@@ -53,7 +53,8 @@ class EndpointChildren:
         try:
             if found is None:
                 found = await self._make(kind, wanted)
-                store.remember(found)
+                if is_ours(found, uid):  # the store would never hear that somebody else's went
+                    store.remember(found)
             if not is_ours(found, uid):
                 sentence = f"{kind.kind} {name} exists and is not this endpoint's: delete it, or rename the endpoint"
                 return sentence, Reason.FOREIGN_CHILD
