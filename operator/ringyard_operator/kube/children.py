@@ -62,9 +62,9 @@ class Children:
                 found = await self._make(kind, wanted)
             except (KubeForbidden, KubeNotFound) as error:
                 return refusal_of_answer(error.status, error.message, namespace=namespace, what=kind.kind)
-            store.remember(found)
         if not is_ours(found, uid):
-            return foreign(kind.kind, name)
+            return foreign(kind.kind, name)  # not remembered: the store would never hear that it went
+        store.remember(found)
         if not found["metadata"].get("deletionTimestamp") and not same(wanted, found):
             store.remember(await self._put_right(kind, wanted, found))
         return None
