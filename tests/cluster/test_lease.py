@@ -20,8 +20,8 @@ NAME = "office"
 
 
 def candidate(api: Api, kubectl: Kubectl, identity: str) -> Leadership:
-    """With a Lease of 3 s instead of 10, so that a test need not wait long for it to run out."""
-    return Leadership(api, namespace=kubectl.namespace, name=NAME, identity=identity, duration=3.0, renew=0.5)
+    """With a Lease of 5 s instead of 10, so that a test need not wait long for it to run out."""
+    return Leadership(api, namespace=kubectl.namespace, name=NAME, identity=identity, duration=5.0, renew=0.5)
 
 
 def test_a_holder_that_leaves_is_followed_at_once_and_each_holding_has_a_higher_term(kubectl: Kubectl) -> None:
@@ -130,7 +130,7 @@ async def renewed(api: Api, kubectl: Kubectl) -> None:
 def hold_until_killed(kubeconfig: str, namespace: str, ready: Connection) -> None:
     async def story() -> None:
         async with Api(Access.from_kubeconfig(kubeconfig)) as api:
-            holder = Leadership(api, namespace=namespace, name=NAME, identity="victim", duration=3.0, renew=0.5)
+            holder = Leadership(api, namespace=namespace, name=NAME, identity="victim", duration=5.0, renew=0.5)
             ready.send(await holder.acquire())
             await asyncio.Event().wait()
 
