@@ -3,6 +3,7 @@ and registry.
 
     fast.py [operator] [trainer] [serving]   these (all) into the cluster's seed and into every node that is up
     fast.py archive FILE.tar IMAGE...        one OCI archive of them (base: what they stand on; builder: with uv)
+    fast.py forget IMAGE...                  takes their name, with IMAGE_TAG, out of seed and nodes
 It holds the same files as what the Dockerfile builds (tests/cluster/test_images.py). After a change of our code only
 our layer, some megabytes, is packed and sent. A running node that lacks gigabytes is made anew from the seed instead:
 its pods die, and it says so.
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from oci import Image, layer_of, write_images
+from oci import Image, Layer, layer_of, write_images
 from pieces import ROOT, UV, Pieces
 from recipe import config_of
 
@@ -61,6 +62,9 @@ class Containerd:
             raise SystemExit(f"ringyard: {self.name} did not take the images: see above")
 
 
+SEED = Containerd("the seed", (str(TOOLS / "images"), "ctr"))
+
+
 def cluster_settings() -> tuple[Path, Path]:
     """Its binaries and its state, as hack/cluster/settings.sh has them."""
     asked = f'. "{ROOT}/hack/cluster/settings.sh"; echo "$CLUSTER_BIN"; echo "$S"'
@@ -80,21 +84,26 @@ def nodes_up() -> Iterator[tuple[str, Containerd]]:
             print(f"node{number} is down: it starts with the images that it had", file=sys.stderr)
 
 
-def packed(pieces: Pieces, name: str) -> Image:
+def name_of(image: str) -> str:
+    """As Kubernetes completes the name of an image without a host."""
+    name = f"{os.environ.get('IMAGE_PREFIX', 'ringyard')}/{image}:{os.environ.get('IMAGE_TAG', 'dev')}"
+    first = name.partition("/")[0]
+    return name if "." in first or ":" in first or first == "localhost" else f"docker.io/{name}"
+
+
+def packed(pieces: Pieces, image: str) -> Image:
     """One image, its layers from below: base, packages, code."""
-    head = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    tag = f"{os.environ.get('IMAGE_PREFIX', 'ringyard')}/{name}:{os.environ.get('IMAGE_TAG', 'dev')}"
-    host = "" if "." in tag.partition("/")[0] else "docker.io/"  # as Kubernetes completes a name
-    if name in ("base", "builder"):
-        layers = [pieces.base(), *([uv_layer(pieces)] if name == "builder" else [])]
-        return Image(name=tag, layers=tuple(layers), config={"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]})
-    config = config_of(ROOT / "Dockerfile", name, {"REVISION": head.stdout.strip() or "unknown"})
-    return Image(name=host + tag, layers=(pieces.base(), *pieces.packages(name), pieces.code(name)), config=config)
+    if image in ("base", "builder"):
+        layers = (pieces.base(), *([uv_layer(pieces)] if image == "builder" else []))
+        return Image(name=name_of(image), layers=layers, config={"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]})
+    asked = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    head = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    config = config_of(ROOT / "Dockerfile", image, {"REVISION": head or "unknown"})
+    layers = (pieces.base(), *pieces.packages(image), pieces.code(image))
+    return Image(name=name_of(image), layers=layers, config=config)
 
 
-def uv_layer(pieces: Pieces) -> object:
+def uv_layer(pieces: Pieces) -> Layer:
     """For a build stage on our base, which has no pip to get uv by."""
     folder = pieces.cache / "uv"
     (folder / "usr" / "local" / "bin").mkdir(parents=True, exist_ok=True)
@@ -117,9 +126,8 @@ def alone(cache: Path) -> Iterator[None]:
 def load(images: Sequence[Image]) -> None:
     """Into the seed first: what a node lacks in gigabytes it takes from there."""
     began = time.monotonic()
-    seed = Containerd("the seed", (str(TOOLS / "images"), "ctr"))
-    known, lacked = seed.lacks(images)
-    seed.bring(images, known)
+    known, lacked = SEED.lacks(images)
+    SEED.bring(images, known)
     print(f"the seed took {lacked / 1e6:.1f} MB ({time.monotonic() - began:.1f} s)")
     for number, node in nodes_up():
         began = time.monotonic()
@@ -132,17 +140,25 @@ def load(images: Sequence[Image]) -> None:
             print(f"{node.name} took {lacked / 1e6:.1f} MB ({time.monotonic() - began:.1f} s)")
 
 
+def forget(names: Sequence[str]) -> None:
+    """What nobody names any more, containerd removes itself."""
+    for each in (SEED, *(node for _, node in nodes_up())):
+        subprocess.run([*each.ctr, "images", "rm", *map(name_of, names)], stdout=subprocess.DEVNULL, check=True)
+
+
 def main(words: Sequence[str]) -> None:
     """Runs as root: debootstrap, chroot and the nodes' namespaces want it."""
     if os.geteuid():
         raise SystemExit("ringyard: the test cluster's images need root; without it: make images BUILDER=podman")
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     cache = Path(os.environ.get("RINGYARD_CACHE") or f"{home}/ringyard") / "images"
-    archive = Path(words[1]) if words[:1] == ["archive"] else None
-    names = words[2:] if archive else words or IMAGES
     with alone(cache):
+        if words[:1] == ["forget"]:
+            forget(words[1:])
+            return
+        archive = Path(words[1]) if words[:1] == ["archive"] else None
         pieces = Pieces(cache)
-        images = [packed(pieces, name) for name in names]
+        images = [packed(pieces, name) for name in (words[2:] if archive else words or IMAGES)]
         for image in images:
             print(f"{image.name}: {sum(layer.size for layer in image.layers) / 1e6:.0f} MB")
         if archive is None:

@@ -53,6 +53,7 @@ class Image:
                 "os": "linux",
                 "config": self.config,
                 "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in self.layers]},
+                "history": [{"created_by": "hack/images"} for _ in self.layers],
             }
         )
         layers = [{"mediaType": f"{MEDIA}.layer.v1.tar", "digest": one.digest, "size": one.size} for one in self.layers]
