@@ -12,6 +12,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from ringyard_operator.metrics import Metrics
+from ringyard_operator.operatormetrics import OperatorMetrics
 from ringyard_serving.metrics import ServerMetrics
 from ringyard_trainer.__main__ import _engine
 from ringyard_trainer.collective.gang import Stats
@@ -27,18 +28,24 @@ opens the supervisor's, workers and servers take free ports. In local mode `STAT
 """
 SERVICES = (
     ("Supervisor", "One process a job: what `ringyard run` is in the foreground, or what `--detach` leaves behind."),
+    (
+        "Operator",
+        "Each replica on a cluster; only the one in office counts turns. It serves the supervisor's metrics too, with the "
+        "label `namespace` before `job`.",
+    ),
     ("Worker", "Each training process of a declared fit. A `command` has what its script brings."),
     ("Model server", "The process behind an endpoint."),
 )
 
 
-def registries() -> tuple[CollectorRegistry, CollectorRegistry, CollectorRegistry]:
+def registries() -> tuple[CollectorRegistry, ...]:
     """One registry of each service, with nothing measured yet."""
-    operator = CollectorRegistry()
-    Metrics(operator)
+    supervisor, operator = CollectorRegistry(), CollectorRegistry()
+    Metrics(supervisor)
+    OperatorMetrics(operator)
     worker = WorkerMetrics()
     worker.watch(lambda: _engine(Stats()))
-    return operator, worker.registry, ServerMetrics().registry
+    return supervisor, operator, worker.registry, ServerMetrics().registry
 
 
 def rows(registry: CollectorRegistry) -> Iterator[tuple[str, str, tuple[str, ...], str]]:

@@ -45,6 +45,8 @@ class Door:
 
     def note(self, desk: Desk, refusal: Refusal, index: int, attempt: int, now: float) -> None:
         """A pod was refused. The next try is a dry one, of that very pod."""
+        if desk.refused is not None and now < desk.refused.retry_at:
+            return  # another one of the same turn
         failures = desk.refused.failures + 1 if desk.refused is not None else 1
         pause = min(_LONGEST_BACKOFF, 2.0 ** min(failures - 1, 10))
         desk.refused = Refused(refusal=refusal, index=index, attempt=attempt, failures=failures, retry_at=now + pause)
@@ -89,6 +91,8 @@ class Door:
         return answer
 
     async def _refused(self, job: TrainingJob, desk: Desk, now: float) -> Refusal | None:
+        if desk.refused is not None and desk.refused.index >= job.spec.workers.replicas:
+            desk.refused = None  # nobody wants that worker any more
         refused = desk.refused
         if refused is None or now < refused.retry_at:
             return None if refused is None else refused.refusal

@@ -85,7 +85,7 @@ class JobKeeper:
             desk = desk or self._desks.setdefault(key, Desk(uid=obj["metadata"]["uid"], opened_at=time.time()))
             try:
                 return await self._look(key, obj, desk)
-            except KubeConflict:
+            except (KubeConflict, KubeNotFound):
                 await self._refresh(key, desk)
         return time.time() + 1.0
 

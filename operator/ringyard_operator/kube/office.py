@@ -37,7 +37,7 @@ from ringyard_operator.resources import names
 from ringyard_operator.resources.setting import Setting
 
 _TURN_SECONDS = 3.0  # for the turns in hand when the office is left
-_AGAIN_SECONDS = 1.0
+_AGAIN_SECONDS = 2.0
 _ADDRESS_SECONDS = 30.0  # somebody may have deleted the coordinator's address
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Office:
             try:
                 await self._serve_term(stop)
             except* RingyardError as errors:
-                log.error("the term ends early: %s", "; ".join(str(each) for each in errors.exceptions))
+                log.error("the term ends early: %s; trying again", "; ".join(map(str, _all(errors))))
             finally:
                 self._figures.out_of_office()
                 await self._leadership.release()
@@ -142,7 +142,7 @@ class Office:
                     group.create_task(store.run())
                 for store in self._stores:
                     await store.synced()
-                await server.start(f"{self._place.bind}:{self._place.port}")
+                await self._begin_to_serve(server)
                 group.create_task(self._keep_address(api))
                 self._known.changed = lambda key: self._poke(turns, key)
                 for key in self._known.all_keys():
@@ -150,11 +150,19 @@ class Office:
                 group.create_task(turns.run())
         finally:
             self._known.changed = lambda _: None
+            if not self._leadership.held():
+                server.drop()  # another may lead by now
             await turns.close(_TURN_SECONDS)
             self._jobs.close()
             await self._endpoints.close()
             self._stores = []
             await server.stop(0.2)
+
+    async def _begin_to_serve(self, server: CoordinatorServer) -> None:
+        try:
+            await server.start(f"{self._place.bind}:{self._place.port}")
+        except OSError as error:
+            raise RingyardError(f"--coordinator-port {self._place.port}: cannot be had ({error})") from error
 
     async def _turn(self, key: Key) -> float | None:
         if key.kind == TRAINING_JOBS.kind:
@@ -213,6 +221,14 @@ def _endpoint_poked(turns: Turns) -> Callable[[Json], None]:
             turns.poke(Key(MODEL_ENDPOINTS.kind, metadata.get("namespace", ""), endpoint))
 
     return poke
+
+
+def _all(errors: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The errors of a group and of the groups inside."""
+    found = []
+    for each in errors.exceptions:
+        found += _all(each) if isinstance(each, BaseExceptionGroup) else [each]
+    return found
 
 
 async def _first(*waits: Coroutine[Any, Any, Any]) -> None:

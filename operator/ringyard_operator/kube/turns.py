@@ -18,6 +18,7 @@ from ringyard_operator.errors import KubeUnreachable, RingyardError
 
 _AT_ONCE = 16
 _APART_SECONDS = 0.1  # members tell their progress often: not each word is worth a look
+_LEAST_PAUSE = 0.25  # by the clock: a time that has passed is no reason to run hot
 _LONGEST_BACKOFF = 60.0
 
 log = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ class Turns:
         if pending is not None:
             self.poke(key, pending - time.monotonic())
         if again is not None:
-            self.poke(key, max(0.0, again - time.time()))
+            self.poke(key, max(_LEAST_PAUSE, again - time.time()))
         elif pending is None:
             del self._ended_at[key]
 
