@@ -155,7 +155,10 @@ class Api:
         quiet = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS, sock_read=SILENCE_SECONDS)
         async with self.open("GET", kind.path(namespace), what, params=params, timeout=quiet) as answer:
             async for line in lines_of(answer.content):
-                event = json.loads(line)
+                try:
+                    event = json.loads(line)
+                except ValueError as error:
+                    raise KubeUnreachable(f"{what}: {self.access.name} sent what is no event") from error
                 if event["type"] == "ERROR":
                     raise as_error(int(event["object"].get("code") or 0), event["object"], what, self.access.name)
                 yield event["type"], event["object"]
