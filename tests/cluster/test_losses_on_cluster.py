@@ -25,6 +25,36 @@ def parameters(runs: Path, job: Job) -> dict[str, np.ndarray]:
     return {n: v for n, v in load_file(folder / "checkpoints" / "final.safetensors").items() if v.dtype.kind == "f"}
 
 
+def kill_and_freeze(job: Job) -> None:
+    """Two losses that count: a process killed in its pod, and one frozen."""
+    (victim,) = job.processes(1, "-m ringyard_trainer")
+    os.kill(victim, signal.SIGKILL)
+    job.until("the kill is counted", lambda: job.counted() == 1)
+    job.until_ready(3)
+    assert attempt_of(job.pod(1)) == 0, "a process that dies is restarted in its pod"
+    (frozen,) = job.processes(2, "-m ringyard_trainer")
+    os.kill(frozen, signal.SIGSTOP)
+    job.until("the frozen process is counted", lambda: job.counted() == 2)
+    job.until_ready(3)
+
+
+def delete_drain_and_scale(kubectl: Kubectl, job: Job) -> None:
+    """Losses that do not count, and two changes of size."""
+    kubectl.delete("pod", job.running(0), "--wait=false")
+    job.until_attempt(0, 1)
+    job.until_ready(3)
+    node = job.pod(1)["spec"]["nodeName"]
+    kubectl.run("drain", node, f"--pod-selector=ringyard.dev/job={job.name}", "--timeout=60s")
+    kubectl.run("uncordon", node)
+    job.until_attempt(1, 1)
+    job.until_ready(3)
+    kubectl.scale("tj", job.name, 4)
+    job.until_ready(4)
+    kubectl.scale("tj", job.name, 2)
+    job.until_ready(2)
+    job.until("the highest indices are gone", lambda: {index_of(pod) for pod in job.pods()} == {0, 1})
+
+
 @pytest.mark.destructive
 def test_killed_frozen_deleted_evicted_and_scaled_the_run_ends_with_the_same_parameters(
     operator: InstalledOperator, kubectl: Kubectl, claim: Claims
@@ -38,34 +68,10 @@ def test_killed_frozen_deleted_evicted_and_scaled_the_run_ends_with_the_same_par
 
     job = Job(kubectl, training("storm"))
     job.until_running(3)
-    job.pace(0.1)
+    job.pace(0.3)
     job.until_ready(3)
-
-    (victim,) = job.processes(1, "-m ringyard_trainer")
-    os.kill(victim, signal.SIGKILL)
-    job.until("the kill is counted", lambda: job.counted() == 1)
-    job.until_ready(3)
-    assert attempt_of(job.pod(1)) == 0, "a process that dies is restarted in its pod"
-
-    (frozen,) = job.processes(2, "-m ringyard_trainer")
-    os.kill(frozen, signal.SIGSTOP)
-    job.until("the frozen process is counted", lambda: job.counted() == 2)
-    job.until_ready(3)
-
-    kubectl.delete("pod", job.running(0), "--wait=false")
-    job.until_attempt(0, 1)
-    job.until_ready(3)
-    node = job.pod(1)["spec"]["nodeName"]
-    kubectl.run("drain", node, "--pod-selector=ringyard.dev/job=storm", "--timeout=60s")
-    kubectl.run("uncordon", node)
-    job.until_attempt(1, 1)
-    job.until_ready(3)
-
-    kubectl.scale("tj", "storm", 4)
-    job.until_ready(4)
-    kubectl.scale("tj", "storm", 2)
-    job.until_ready(2)
-    job.until("the highest indices are gone", lambda: {index_of(pod) for pod in job.pods()} == {0, 1})
+    kill_and_freeze(job)
+    delete_drain_and_scale(kubectl, job)
     assert job.counted() == 2, "deletion, a drained node and scaling are not counted"
     assert job.ignored() >= 2
     assert job.step() < STEPS, "the storm took longer than the training"
