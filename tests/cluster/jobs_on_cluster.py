@@ -23,7 +23,7 @@ PACE = pathlib.Path("/ringyard/claims/models/pace")
 class Unhurried(torch.nn.Sequential):
     def forward(self, x):
         if self.training:
-            time.sleep(float(PACE.read_text()) if PACE.exists() else 0.02)
+            time.sleep(float(PACE.read_text()) if PACE.exists() else 0.3)
         return super().forward(x)
 
 def build():

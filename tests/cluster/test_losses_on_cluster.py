@@ -68,7 +68,7 @@ def test_killed_frozen_deleted_evicted_and_scaled_the_run_ends_with_the_same_par
 
     job = Job(kubectl, training("storm"))
     job.until_running(3)
-    job.pace(0.3)
+    job.pace(1)
     job.until_ready(3)
     kill_and_freeze(job)
     delete_drain_and_scale(kubectl, job)
