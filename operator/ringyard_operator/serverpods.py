@@ -59,14 +59,16 @@ def claims_of(spec: Mapping[str, Any]) -> set[str]:
     return {each["persistentVolumeClaim"]["claimName"] for each in volumes if each.get("persistentVolumeClaim")}
 
 
-def server_seen(pod: Mapping[str, Any], state: ServerState | None, claims: AbstractSet[str]) -> ServerSeen:
-    """The server in that pod, with what it said last."""
+def server_seen(
+    pod: Mapping[str, Any], state: ServerState | None, claims: AbstractSet[str], *, unheard: bool = False
+) -> ServerSeen:
+    """The server in that pod, with what it said last. `unheard`: it was asked in vain."""
     ready = _condition(pod, "Ready").get("status") == "True"
     crash = None if ready else _crash(pod)
     return ServerSeen(
         ready=ready,
         state=state,
-        why=None if ready else crash or _why_pending(pod),
+        why=(_unheard(pod) if unheard else None) if ready else crash or _why_pending(pod),
         hopeless=crash is not None and starts_of(pod) >= _HOPELESS,
         outdated=not mounts_all(pod, claims),
     )
@@ -80,6 +82,12 @@ def deployment_trouble(deployment: Mapping[str, Any] | None) -> Why | None:
     namespace = deployment["metadata"].get("namespace", "")
     refusal = refusal_of_answer(_FORBIDDEN, failure.get("message", ""), namespace=namespace, what="model server")
     return None if refusal is None else (refusal.sentence, refusal.reason)
+
+
+def _unheard(pod: Mapping[str, Any]) -> Why:
+    name = pod["metadata"].get("name", "")
+    sentence = f"server {name} is ready but does not answer the operator: is a NetworkPolicy in the way?"
+    return sentence, Reason.SERVER_FAILED
 
 
 def _crash(pod: Mapping[str, Any]) -> Why | None:

@@ -148,6 +148,8 @@ def test_servers_are_the_deployments_pods_that_stay_and_one_without_a_claim_is_o
     assert serverpods.is_server(ready, "flowers") and not serverpods.is_server(ready, "trees")
     assert serverpods.server_seen(ready, None, {"models"}).ready
     assert serverpods.server_seen(ready, None, {"models", "others"}).outdated
+    unheard = serverpods.server_seen(ready, None, {"models"}, unheard=True)
+    assert "does not answer the operator" in available(said(endpoint(100), unheard))[2]
     stranger = pod()
     stranger["metadata"]["ownerReferences"] = []
     assert not serverpods.is_server(stranger, "flowers"), "our token is not shown to it"

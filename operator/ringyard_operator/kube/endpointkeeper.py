@@ -131,7 +131,11 @@ class EndpointKeeper:
         reach = [pod for pod in pods if serverpods.mounts_all(pod, mounted)]
         wanted = _wanted(endpoint) if push else None
         states = await desk.servers.ask(reach, endpoint.metadata.generation, wanted)
-        return tuple(serverpods.server_seen(pod, states.get(pod["metadata"]["uid"]), mounted) for pod in pods)
+        uids = [pod["metadata"]["uid"] for pod in pods]
+        return tuple(
+            serverpods.server_seen(pod, states.get(uid), mounted, unheard=desk.servers.unheard(uid))
+            for uid, pod in zip(uids, pods, strict=True)
+        )
 
     async def _write(self, obj: Json, endpoint: ModelEndpoint, status: ModelEndpointStatus, now: float) -> None:
         """The status, and an Event where its condition says something new."""

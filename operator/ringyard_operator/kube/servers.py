@@ -16,12 +16,15 @@ from ringyard_operator.endpointstatus import ServerState
 from ringyard_operator.kube.api import Json
 from ringyard_operator.resources.serving import GRPC_PORT
 
+_UNHEARD = 3
+
 
 @dataclass
 class _Link:
     control: Control
     starts: int
     state: ServerState | None = None
+    misses: int = 0  # in a row
 
 
 class Servers:
@@ -41,6 +44,11 @@ class Servers:
         await asyncio.gather(*(self._one(uid, pod, generation, wanted) for uid, pod in there.items()))
         return {uid: self._links[uid].state if uid in self._links else None for uid in there}
 
+    def unheard(self, uid: str) -> bool:
+        """Whether the server in that pod has answered nothing since its start, though it was asked again and again."""
+        link = self._links.get(uid)
+        return link is not None and link.state is None and link.misses >= _UNHEARD
+
     async def close(self) -> None:
         """Drops all connections."""
         for link in self._links.values():
@@ -58,6 +66,7 @@ class Servers:
         if link is None:
             link = self._links[uid] = _Link(control=Control(address, self._token), starts=starts)
         state = await link.control.get()
+        link.misses = link.misses + 1 if state is None else 0
         if state is not None and state.generation < generation and wanted is not None:
             state = await link.control.apply(self._endpoint, generation, wanted) or state
         link.state = state or link.state
