@@ -30,8 +30,7 @@ SERVICES = (
     ("Supervisor", "One process a job: what `ringyard run` is in the foreground, or what `--detach` leaves behind."),
     (
         "Operator",
-        "Each replica on a cluster; turns are counted by the one in office. It has the supervisor's metrics too, with a "
-        + "label `namespace` before `job`.",
+        "Each replica on a cluster. It has the supervisor's metrics too, with a label `namespace` before `job`.",
     ),
     ("Worker", "Each training process of a declared fit. A `command` has what its script brings."),
     ("Model server", "The process behind an endpoint."),
