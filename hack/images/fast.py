@@ -143,7 +143,7 @@ def load(images: Sequence[Image]) -> None:
 def forget(names: Sequence[str]) -> None:
     """What nobody names any more, containerd removes itself."""
     for each in (SEED, *(node for _, node in nodes_up())):
-        subprocess.run([*each.ctr, "images", "rm", *map(name_of, names)], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run([*each.ctr, "images", "rm", *map(name_of, names)], capture_output=True)
 
 
 def main(words: Sequence[str]) -> None:

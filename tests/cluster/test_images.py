@@ -212,12 +212,19 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def tag(cluster: Cluster) -> Iterator[str]:
+    """A tag of the test's own, taken out of the cluster again."""
+    made = f"changed-{os.getpid()}"
+    yield made
+    fast("forget", "operator", CLUSTER_STATE=str(cluster.state), IMAGE_TAG=made)
+
+
 @pytest.mark.destructive
 @buildah_only
 def test_changed_code_reaches_the_nodes_under_the_same_tag_in_a_layer_of_megabytes(
-    cluster: Cluster, kubectl: Kubectl, checkout: Path
+    cluster: Cluster, kubectl: Kubectl, checkout: Path, tag: str
 ) -> None:
-    tag = f"changed-{os.getpid()}"
     told = []
     for word in ("first", "second"):
         (checkout / "operator" / "ringyard_operator" / "word.py").write_text(f"print({word!r})\n")
@@ -226,4 +233,3 @@ def test_changed_code_reaches_the_nodes_under_the_same_tag_in_a_layer_of_megabyt
         asked = ("python", "-m", "ringyard_operator.word")
         told.append(said_by(kubectl, confined(word, f"{PREFIX}/operator:{tag}", *asked)))
     assert told == [(0, "first\n"), (0, "second\n")]
-    fast("forget", "operator", CLUSTER_STATE=str(cluster.state), IMAGE_TAG=tag)
