@@ -35,10 +35,10 @@ def with_progress(status: JobStatus, group: GroupSeen | None, *, batch_size: int
         total_steps=group.total_steps,
         epoch=group.data_epoch,
         progress=percent(group.step, group.total_steps),
-        loss=_finite(group.loss),
+        loss=_short(group.loss),
         samples_per_second=round(speed, 1) if speed else None,
         eta_seconds=eta if left else 0.0,
-        best_metric=_finite(group.best_metric),
+        best_metric=_short(group.best_metric),
     )
 
 
@@ -60,6 +60,12 @@ def without_figures(status: JobStatus) -> JobStatus:
 def percent(step: int, total: int) -> str:
     """`63%`; 100 % only when nothing is left."""
     return f"{min(100, 100 * step // total)}%" if total > 0 else ""
+
+
+def _short(value: float | None) -> float | None:
+    """Six digits: `kubectl get` shows a figure as it stands."""
+    finite = _finite(value)
+    return None if finite is None else float(f"{finite:.6g}")
 
 
 def _finite(value: float | None) -> float | None:
