@@ -43,6 +43,7 @@ class Scripts:
         self.hosts: Mapping[int, str] = {}
         self.waiting = "no worker reports yet"
         self.changes = 0
+        self.too_few_since: float | None = None  # when fewer than `minReplicas` were ready first, and nothing ran
         self._agents = agents
         self._pick_port = pick_port
         self._first_report_at: float | None = None
@@ -132,6 +133,7 @@ class Scripts:
 
     def _form(self, current: Mapping[int, Report], indices: frozenset[int], wanted: Wanted, now: float) -> None:
         if self._agents.finishing or (self.gang is not None and not self._is_over(current, indices, wanted)):
+            self.too_few_since = None
             return
         ready = {i: r for i, r in current.items() if self._is_ready(r)}
         if any(r.running for r in current.values()):
@@ -140,7 +142,9 @@ class Scripts:
         if len(ready) < max(1, wanted.min_replicas):
             self.waiting = f"{len(ready)} of {len(indices)} workers are ready, minReplicas is {wanted.min_replicas}"
             self._enough_since = None
+            self.too_few_since = self.too_few_since if self.too_few_since is not None else now
             return
+        self.too_few_since = None
         self._enough_since = self._enough_since if self._enough_since is not None else now
         if len(ready) < len(indices) and now < self._enough_since + GATHER_SECONDS:
             self.waiting = f"{len(ready)} of {len(indices)} workers are ready; the others have a few seconds"

@@ -97,6 +97,7 @@ def _script_seen(group: Group, now: float) -> GroupSeen:
     gang = group.scripts.gang
     members = [_script_member(group, report, now) for report in group.agents.reports.values()]
     present = sorted((m for m in members if m is not None), key=lambda m: m.index)
+    too_few = group.scripts.too_few_since
     return GroupSeen(
         term=group.term,
         epoch=gang.number if gang is not None else 0,
@@ -105,6 +106,7 @@ def _script_seen(group: Group, now: float) -> GroupSeen:
         waiting_reason=group.scripts.waiting,
         phase="TRAINING" if present else "WAITING",
         view_changes=group.scripts.changes,
+        below_minimum_since=too_few + group.wall() - now if too_few is not None else None,
         hangs=tuple(h for h in _hangs(group, now) if h.agent_silent),
         finishing=group.agents.finishing,
     )
