@@ -19,7 +19,7 @@ CALM = 20  # seconds in which a job that retries at 1, 2, 4, 8 s would have told
 
 @pytest.fixture
 def unharmed(operator: InstalledOperator, kubectl: Kubectl) -> Iterator[None]:
-    """The operator's processes stay the same, and a job beside the bad one trains and ends."""
+    """The operator's processes stay the same, its rights suffice, and a job beside the bad one trains and ends."""
 
     def restarts() -> dict[str, int]:
         return {
@@ -31,6 +31,7 @@ def unharmed(operator: InstalledOperator, kubectl: Kubectl) -> Iterator[None]:
     neighbour.until_running(1)
     yield
     assert restarts() == before
+    assert 'is forbidden: User "system:serviceaccount:' not in operator.logs(1000), "its rights do not suffice"
     last = Job(kubectl, script("comes-last", "true"))
     last.until_ended()
     assert neighbour.running(0) and attempt_of(neighbour.pod(0)) == 0
