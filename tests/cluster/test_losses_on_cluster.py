@@ -66,7 +66,7 @@ def test_killed_frozen_deleted_evicted_and_scaled_the_run_ends_with_the_same_par
     calm.pace(0)
     calm.until_ended()
 
-    job = Job(kubectl, training("storm"))
+    job = Job(kubectl, training("storm", policy={"stallSeconds": 5}))
     job.until_running(3)
     job.pace(1)
     job.until_ready(3)
