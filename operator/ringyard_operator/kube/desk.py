@@ -48,7 +48,6 @@ class Desk:
     claims: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)  # name -> asked at, access modes
     troubles: dict[str, tuple[float, str]] = field(default_factory=dict)  # uid of a pod -> asked at, last warning
     foreign: tuple[float, Refusal] | None = None  # until when a foreign child is not looked at again
-    below_since: float | None = None  # Unix seconds: a script has had fewer than minReplicas workers
     written_at: float = 0.0  # monotonic: of the last status
     _read: tuple[str, TrainingJob, tuple[Problem, ...]] | None = None
 

@@ -222,7 +222,7 @@ class JobKeeper:
         if desk.listener is not None:
             desk.listener.cancel()
         self._term.server.close(desk.uid)
-        desk.coordinator = desk.listener = desk.below_since = None
+        desk.coordinator = desk.listener = None
 
     def _want(self, job: TrainingJob, desk: Desk, pods: list[Json]) -> None:
         if desk.coordinator is None:

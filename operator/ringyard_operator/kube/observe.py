@@ -6,7 +6,6 @@ Called by `jobkeeper` once a turn. It decides nothing. Only a pod that is slow t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ringyard_api.jobstatus import JobStatus, seconds
@@ -20,7 +19,7 @@ from ringyard_operator.kube.api import Api, Json
 from ringyard_operator.kube.desk import Desk
 from ringyard_operator.kube.kinds import EVENTS
 from ringyard_operator.kube.publishing import endpoint_seen
-from ringyard_operator.observed import GroupSeen, Observed, Refusal, WorkerPhase, WorkerSeen
+from ringyard_operator.observed import Observed, Refusal, WorkerPhase, WorkerSeen
 from ringyard_operator.plan import is_finished
 from ringyard_operator.pods import termination_result, worker_seen
 
@@ -51,26 +50,12 @@ async def observe(
     return Observed(
         workers=tuple(workers),
         exits=seen.exits if seen is not None else (),
-        group=_group(job, workers, seen, desk, now),
+        group=seen.group if seen is not None else None,
         result=result,
         endpoint=endpoint_seen(endpoint, serve.endpoint, _digest(job.status, result)) if serve is not None else None,
         refusal=refusal,
         notes=_notes(job, desk),
     )
-
-
-def _group(
-    job: TrainingJob, workers: Sequence[WorkerSeen], seen: CoordinatorSeen | None, desk: Desk, now: float
-) -> GroupSeen | None:
-    """The group; of a script, whose gang the coordinator forms from whoever is there, also since when too few are."""
-    if seen is None or not job.spec.command:
-        return seen.group if seen is not None else None
-    there = {w.index for w in workers if w.phase in (WorkerPhase.RUNNING, WorkerPhase.SUCCEEDED)}
-    if len(there) >= job.spec.workers.min_replicas:
-        desk.below_since = None
-    elif desk.below_since is None:
-        desk.below_since = now
-    return replace(seen.group, below_minimum_since=desk.below_since)
 
 
 def _result(
