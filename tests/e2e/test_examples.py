@@ -1,4 +1,4 @@
-"""Every example is run to its end through the command line; digits is run by `make demo` (test_demo)."""
+"""Every example is run to its end through the command line; digits by `make demo` (test_demo), on-cluster by tests/cluster."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(example: str, state: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_example_is_run_by_the_suite() -> None:
     manifests = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.yaml")}
-    assert manifests == {*RUN_HERE, "digits.yaml"}
+    assert manifests == {*RUN_HERE, "digits.yaml", "on-cluster/iris.yaml"}
 
 
 def test_the_minimal_example_has_at_most_twelve_lines() -> None:
