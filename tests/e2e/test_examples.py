@@ -1,4 +1,4 @@
-"""Every example is run to its end through the command line; digits by `make demo` (test_demo), on-cluster by tests/cluster."""
+"""Every example is run to its end through the command line; digits by `make demo`, on-cluster by tests/cluster."""
 
 from __future__ import annotations
 
