@@ -24,6 +24,7 @@ from ringyard_operator.roster import ALIVE, alive, muster, stop_all
 
 FAIL_SECONDS = 5.0  # for the worker that failed to end with its own exit code
 OURSELVES = "ringyard.dev/operator"  # in runPolicy.managedBy: the same as leaving it out
+_LAST_WORDS = ("FAIL", "RESTART")
 LEAVE_SECONDS = 60.0  # for workers to end by themselves once the result stands
 
 
@@ -271,7 +272,8 @@ def _failed(
     orders: Iterable[Order],
     now: float,
 ) -> Plan:
-    last_words = [order for order in orders if order.verb == "FAIL"]
+    # Who has ended by itself ends with its own exit code: so its pod stays, with its log. The others are stopped.
+    last_words = [replace(order, verb="FAIL", delay_seconds=0.0) for order in orders if order.verb in _LAST_WORDS]
     stops = stop_all(observed.workers, "the job has failed", but={order.uid for order in last_words})
     return _end(job, status, False, failure[0], failure[1], [*last_words, *stops], [], now)
 

@@ -72,6 +72,9 @@ def test_exit_codes_decide_what_a_failure_costs(operator: InstalledOperator, kub
     assert end["reason"] == "BackoffLimitExceeded"
     assert theirs.counted() == 2, "the limit and one more"
     assert {attempt_of(pod) for pod in theirs.pods()} == {0}, "restarted in its pod"
+    (pod,) = theirs.pods()
+    theirs.until("its pod has ended by itself", lambda: phases(theirs) == ["Failed"])
+    assert "no luck" in kubectl.logs(pod["metadata"]["name"]), "the last failed pod stays, with its log"
     assert lenient.until_ended("False")["reason"] == "BackoffLimitExceeded"
     assert [kubectl.condition("tj", name, "Failed")["status"] for name in ("mine", "theirs", "lenient")] == ["True"] * 3
 
