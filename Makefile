@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help venv demo test lint format verify protos generate bench clean cluster-up cluster-down cluster-status cluster-test images deploy undeploy
+.PHONY: help venv demo test lint format verify protos generate bench clean cluster-up cluster-down cluster-status cluster-test images deploy undeploy bench-cluster
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -55,6 +55,9 @@ undeploy: ## takes the operator out again; CRDS=1 deletes the CRDs too, with eve
 
 bench: $(READY) ## the figures of DECISIONS.md, into bench/results/
 	@$(BIN)/python bench/bench.py
+
+bench-cluster: $(READY) ## the figures of a cluster, on the one of KUBECONFIG, else of `make cluster-up`; Ringyard has to be deployed
+	@$(BIN)/python bench/cluster.py $(ARGS)
 
 cluster-up: ## a throw-away Kubernetes with three nodes on this machine (root, Go; the first time builds it: about 10 minutes)
 	@hack/cluster/up

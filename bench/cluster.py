@@ -33,6 +33,9 @@ IMAGE = os.environ.get("TRAINER_IMAGE", "ringyard/trainer:dev")
 STEP = re.compile(r"^STEP (\d+) ([0-9.]+)$", re.MULTILINE)
 
 
+CACHE = Path(os.environ.get("RINGYARD_CACHE", Path.home() / ".cache" / "ringyard")) / "cluster"
+
+
 def kubectl(*words: str, stdin: str | None = None, check: bool = True) -> str:
     """Runs kubectl; its output."""
     done = subprocess.run(["kubectl", *words], input=stdin, capture_output=True, text=True, timeout=PATIENCE)
@@ -264,6 +267,8 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3, help="of first steps and losses (default 3)")
     options.add_argument("--idle", type=float, default=60.0, help="seconds at rest (default 60)")
     chosen = options.parse_args()
+    os.environ.setdefault("KUBECONFIG", str(CACHE / "state" / "admin.kubeconfig"))
+    os.environ["PATH"] = f"{CACHE / 'bin'}{os.pathsep}{os.environ['PATH']}"
     kubectl("create", "namespace", NAMESPACE, check=False)
     code = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "first-step", "namespace": NAMESPACE}}
     kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps({**code, "data": {"first_step.py": SCRIPT}}))
