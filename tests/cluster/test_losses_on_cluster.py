@@ -45,8 +45,11 @@ def delete_drain_and_scale(kubectl: Kubectl, job: Job) -> None:
     job.until_attempt(0, 1)
     job.until_ready(3)
     node = job.pod(1)["spec"]["nodeName"]
-    kubectl.run("drain", node, f"--pod-selector=ringyard.dev/job={job.name}", "--timeout=60s")
-    kubectl.run("uncordon", node)
+    try:
+        chosen = f"--pod-selector=ringyard.dev/job={job.name}"
+        kubectl.run("drain", node, chosen, "--delete-emptydir-data", "--timeout=60s")
+    finally:
+        kubectl.run("uncordon", node)
     job.until_attempt(1, 1)
     job.until_ready(3)
     kubectl.scale("tj", job.name, 4)
