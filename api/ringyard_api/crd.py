@@ -55,6 +55,7 @@ def trainingjobs() -> dict[str, Any]:
             _column("Endpoint", "string", ".status.endpoint.name"),
             _column("ETA", "number", ".status.etaSeconds", wide=True),
             _column("Restarts", "integer", ".status.restarts.counted", wide=True),
+            _column("Message", "string", '.status.conditions[?(@.type=="Succeeded")].message', wide=True),
             _column("Age", "date", ".metadata.creationTimestamp"),
         ],
         scale=(".spec.workers.replicas", ".status.workers.live", ".status.selector"),

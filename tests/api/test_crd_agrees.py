@@ -186,7 +186,7 @@ def test_scale_has_a_default_and_columns_are_those_of_the_reference() -> None:
     assert version["subresources"]["scale"]["specReplicasPath"] == ".spec.workers.replicas"
     assert workers["default"]["replicas"] == workers["properties"]["replicas"]["default"] == 1
     names = [column["name"] for column in version["additionalPrinterColumns"]]
-    assert names == ["State", "Workers", "Step", "Progress", "Loss", "Endpoint", "ETA", "Restarts", "Age"]
+    assert names == ["State", "Workers", "Step", "Progress", "Loss", "Endpoint", "ETA", "Restarts", "Message", "Age"]
 
 
 ENDPOINTS = [
