@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from kubectl import Kubectl
 from operator_process import OperatorProcess, silent_line
 
@@ -54,6 +55,54 @@ def test_an_operator_that_is_told_to_go_ends_well_and_the_standby_goes_on_at_onc
     assert kubectl.condition("tj", "waits", "Admitted")["lastTransitionTime"] == waits["lastTransitionTime"]
     told = [(event["reason"], event["message"]) for event in kubectl.events("waits")]
     assert len(told) == len(set(told)), f"nothing is told twice: {told}"
+
+
+def test_a_standby_asks_for_nothing_but_the_lease_and_what_it_may_look_at(
+    kubectl: Kubectl, start: Start, tmp_path: Path
+) -> None:
+    """Its rights are to read, and to write the Lease: whatever else it tried would be refused, and stand in its log."""
+    first = start("first")
+    kubectl.wait_until(first.leads, "the first is in office")
+    second = start("second", reader(kubectl, tmp_path))
+    kubectl.apply(JOB)
+    kubectl.wait_until(lambda: pods(kubectl, "waits") == ["waits-0-0", "waits-1-0"], "both workers are made")
+    kubectl.delete("pod", "waits-0-0", "--wait=false")
+    kubectl.wait_until(lambda: "waits-0-1" in pods(kubectl, "waits"), "the first goes on working")
+    assert "forbidden" not in second.log.read_text() and not second.leads()
+    assert first.end() == 0
+    kubectl.wait_until(lambda: "forbidden" in second.log.read_text(), "in office it wants more than it may")
+
+
+def reader(kubectl: Kubectl, folder: Path) -> Path:
+    """A kubeconfig of somebody who may read our kinds and write Leases in the test's namespace."""
+    look = {"apiGroups": ["ringyard.dev"], "resources": ["trainingjobs", "modelendpoints"]}
+    lease = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
+    verbs = ["get", "list", "watch"]
+    kind = "rbac.authorization.k8s.io"
+    kubectl.apply(
+        [
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "reader"}},
+            {
+                "apiVersion": f"{kind}/v1",
+                "kind": "Role",
+                "metadata": {"name": "reader"},
+                "rules": [{**look, "verbs": verbs}, {**lease, "verbs": [*verbs, "create", "update", "patch"]}],
+            },
+            {
+                "apiVersion": f"{kind}/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": "reader"},
+                "roleRef": {"apiGroup": kind, "kind": "Role", "name": "reader"},
+                "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": kubectl.namespace}],
+            },
+        ]
+    )
+    config = yaml.safe_load(kubectl.run("config", "view", "--raw", "--minify", "--flatten"))
+    config["users"][0]["user"] = {"token": kubectl.run("create", "token", "reader").strip()}
+    there = folder / "reader.kubeconfig"
+    there.write_text(yaml.safe_dump(config))
+    there.chmod(0o600)
+    return there
 
 
 def test_children_that_are_deleted_come_back_and_those_of_a_job_that_is_deleted_do_not(
