@@ -70,13 +70,14 @@ def _result(
     if not job.spec.command:
         left = (termination_result(pod) for pod in pods if pod["metadata"]["uid"] in ended)
         return next((result for result in left if result is not None), None)
-    newest = {w.index: w for w in sorted(workers, key=lambda w: w.attempt)}
+    newest = {w.index: w.uid for w in sorted(workers, key=lambda w: w.attempt)}
     wanted = [newest.get(index) for index in range(job.spec.workers.replicas)]
-    if not all(worker is not None and worker.uid in ended for worker in wanted):
+    if not all(uid in ended for uid in wanted):
         return None
-    first = min(newest)
-    pod = next(pod for pod in pods if pod["metadata"]["uid"] == newest[first].uid)
-    return termination_result(pod) or {"metrics": {}, "gate": None, "model": None}
+    pod_of = {pod["metadata"]["uid"]: pod for pod in pods}
+    found = [result for uid in wanted if uid and (result := termination_result(pod_of[uid])) is not None]
+    first: Mapping[str, Any] = found[0] if found else {"metrics": {}, "gate": None, "model": None}
+    return next((result for result in found if result.get("model")), first)
 
 
 def _digest(status: JobStatus | None, result: Mapping[str, Any] | None) -> str | None:
