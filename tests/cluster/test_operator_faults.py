@@ -105,31 +105,32 @@ def test_a_job_deleted_while_no_operator_lives_leaves_nothing(operator: Installe
         operator.kubectl.scale("deployment", OPERATOR, 2)
 
 
+def spread(name: str) -> dict[str, object]:
+    """A template that puts each worker on another node."""
+    constraint = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {MINE: name}},
+    }
+    return {"template": {"spec": {"topologySpreadConstraints": [constraint]}}}
+
+
+def node_of_a_worker(operator: InstalledOperator, job: Job) -> tuple[str, int]:
+    """A node with a worker and without the operator in office, and the index of that worker."""
+    (office,) = [pod["spec"]["nodeName"] for pod in operator.pods() if pod["metadata"]["name"] == operator.leader()]
+    found = {job.pod(index)["spec"]["nodeName"]: index for index in range(3)}
+    assert len(found) == 3, f"the workers are not spread: {found}"
+    return next((node, index) for node, index in sorted(found.items()) if node != office)
+
+
 @pytest.mark.destructive
-def test_a_worker_on_a_node_without_power_is_replaced_and_refused_when_it_comes_back(
+def test_a_worker_on_a_node_with_a_dead_kubelet_is_replaced_and_refused_when_it_is_seen_again(
     operator: InstalledOperator, kubectl: Kubectl, nodes: Nodes
 ) -> None:
-    spread = {
-        "template": {
-            "spec": {
-                "topologySpreadConstraints": [
-                    {
-                        "maxSkew": 1,
-                        "topologyKey": "kubernetes.io/hostname",
-                        "whenUnsatisfiable": "ScheduleAnyway",
-                        "labelSelector": {"matchLabels": {MINE: "spread"}},
-                    }
-                ]
-            }
-        }
-    }
-    job = Job(kubectl, script("spread", SLEEPS, replicas=3, workers={**spread, "minReplicas": 1}))
-    names = job.until_running(3)
-    where = {nodes.of_pod(kubectl, name): name for name in names}
-    assert len(where) == 3
-    away = [pod["spec"]["nodeName"] for pod in operator.pods() if pod["metadata"]["name"] == operator.leader()]
-    node = next(each for each in sorted(where) if each not in away)
-    index = names.index(where[node])
+    job = Job(kubectl, script("spread", SLEEPS, replicas=3, workers={**spread("spread"), "minReplicas": 1}))
+    job.until_running(3)
+    node, index = node_of_a_worker(operator, job)
     began = time.monotonic()
     nodes.kubelet_stop(node)
     job.until_attempt(index, 1)
@@ -138,11 +139,32 @@ def test_a_worker_on_a_node_without_power_is_replaced_and_refused_when_it_comes_
     job.until(
         "the old pod is refused and goes", lambda: [attempt_of(p) for p in job.pods() if index_of(p) == index] == [1]
     )
-    victim = nodes.of_pod(kubectl, job.running(index))
-    if victim not in away:
-        began = time.monotonic()
-        nodes.crash(victim)
-        job.until_attempt(index, 2)
-        print(f"a node without power: replaced after {time.monotonic() - began:.1f} s")
-        nodes.mend(victim)
+    assert job.counted() == 0
+
+
+@pytest.mark.destructive
+def test_a_node_without_power_costs_a_training_no_step(
+    operator: InstalledOperator, kubectl: Kubectl, claim: Claims, nodes: Nodes
+) -> None:
+    claim("models")
+    pace = claim.path("models") / "pace"
+    pace.write_text("1")
+    kubectl.apply(code())
+    job = Job(kubectl, training("dark", workers=spread("dark")))
+    job.until_ready(3)
+    node, index = node_of_a_worker(operator, job)
+    began = time.monotonic()
+    nodes.crash(node)
+    job.until("the others go on without it", lambda: job.ready() == 2)
+    step = job.until("their step", job.step)
+    print(f"a node without power: the view without its worker is told after {time.monotonic() - began:.1f} s")
+    job.until("steps of the others", lambda: job.step() > step + 2)
+    job.until_attempt(index, 1)
+    print(f"a node without power: replaced after {time.monotonic() - began:.1f} s")
+    job.until_ready(3)
+    nodes.mend(node)
+    assert job.step() < STEPS
+    pace.write_text("0")
+    job.until_ended()
+    assert job.status()["step"] == STEPS
     assert job.counted() == 0
