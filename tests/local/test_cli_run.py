@@ -46,7 +46,12 @@ class Scripts:
     @contextmanager
     def running(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         child = subprocess.Popen(
-            [str(RINGYARD), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment
+            [str(RINGYARD), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # a suite under nohup ignores it
         )
         assert child.stdout is not None
         try:
