@@ -46,12 +46,16 @@ class Scripts:
     @contextmanager
     def running(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         child = subprocess.Popen(
-            [str(RINGYARD), *words],
+            [
+                "env",
+                "--default-signal=HUP",
+                str(RINGYARD),
+                *words,
+            ],  # a suite under nohup ignores SIGHUP, and passes it on
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment,
-            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # a suite under nohup ignores it
         )
         assert child.stdout is not None
         try:
