@@ -7,16 +7,33 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kubectl import Kubectl
+from cluster_at_hand import Cluster
+from kubectl import OPERATOR, OPERATOR_NAMESPACE, Kubectl
 from operator_process import OperatorProcess, silent_line
 
 Start = Callable[..., OperatorProcess]
+pytestmark = pytest.mark.destructive  # the installed operator pauses meanwhile
 JOB = {
     "apiVersion": "ringyard.dev/v1alpha1",
     "kind": "TrainingJob",
     "metadata": {"name": "waits"},
     "spec": {"workers": {"replicas": 2}, "command": ["true"]},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nobody_else(cluster: Cluster) -> Iterator[None]:
+    """The operator that `make deploy` installed would look after the same jobs, under a Lease of its own."""
+    system = cluster.kubectl.within(OPERATOR_NAMESPACE)
+    installed = system.find("deployment", OPERATOR)
+    if installed is None:
+        yield
+        return
+    system.scale("deployment", OPERATOR, 0)
+    system.wait_until(lambda: not system.all("pods", "app.kubernetes.io/component=operator"), "no operator")
+    yield
+    system.scale("deployment", OPERATOR, installed["spec"]["replicas"])
+    system.until_condition("deployment", OPERATOR, "Available", "True")
 
 
 @pytest.fixture

@@ -42,7 +42,9 @@ async def observe(
     workers = []
     for pod in pods:
         uid = pod["metadata"]["uid"]
-        heard_at = seen.agents.get(uid, desk.opened_at) if seen is not None else desk.opened_at
+        # Silent is who was heard and is not any more. Whom this term never heard may not have found the way to us yet:
+        # when an API server comes back, kube-proxy is late, nodes seem dead, and a whole gang would be taken for lost.
+        heard_at = seen.agents.get(uid, now) if seen is not None else now
         trouble = await _trouble(api, pod, desk, now)
         workers.append(worker_seen(pod, told=uid in desk.told, heard_at=heard_at, now=now, trouble=trouble))
     result = _result(job, pods, workers, seen)
