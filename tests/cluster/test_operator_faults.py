@@ -71,17 +71,17 @@ def test_a_training_goes_on_while_the_api_server_is_away_for_a_minute(
     operator: InstalledOperator, kubectl: Kubectl, claim: Claims, apiserver: ApiServer
 ) -> None:
     claim("models")
+    pace = claim.path("models") / "pace"
+    pace.write_text("1")
     kubectl.apply(code())
     job = Job(kubectl, training("alone"))
-    job.until_running(3)
-    job.pace(0.5)
     job.until_ready(3)
     before = job.step()
     apiserver.stop()
     time.sleep(60)
     apiserver.start()
     job.until("far more steps than before", lambda: job.step() > before + 50)
-    job.pace(0)
+    pace.write_text("0")
     job.until_ended()
     assert job.counted() == 0 and job.ignored() == 0
     assert {attempt_of(pod) for pod in job.pods()} == {0}, "no worker was replaced"
