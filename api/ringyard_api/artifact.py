@@ -129,6 +129,24 @@ def from_json(text: str | bytes) -> ModelManifest:
     return ModelManifest.from_json(text)
 
 
+def script_result(manifest: bytes | None, uri: str) -> dict[str, Any]:
+    """What a script that ended with 0 has left, in the shape of result.json; `manifest`: its `model.json`, None where
+    there is none. What cannot be read is no model.
+    """
+    try:
+        data = json.loads(manifest) if manifest is not None else None
+    except ValueError:
+        data = None
+    if manifest is None or not isinstance(data, dict):
+        return {"metrics": {}, "gate": None, "model": None}
+    metrics = data.get("metrics")
+    return {
+        "metrics": metrics if isinstance(metrics, dict) else {},
+        "gate": None,
+        "model": {"uri": uri, "digest": digest(manifest)},
+    }
+
+
 def sha256(data: bytes) -> str:
     """Digest of a file's bytes as `ModelManifest.files` holds it: 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ringyard_api import launch
-from ringyard_api.artifact import MODEL_JSON, digest
+from ringyard_api import artifact, launch
 
 LONGEST = 4096  # bytes: the kubelet keeps no more of a termination message
 
@@ -22,16 +21,10 @@ def script_result(environment: Mapping[str, str]) -> dict[str, Any]:
     """What a script that ended with 0 has left in its model folder, in the shape of result.json."""
     folder = Path(environment[launch.MODEL_DIR])
     try:
-        content = (folder / MODEL_JSON).read_bytes()
-        metrics = json.loads(content).get("metrics")
-    except (OSError, ValueError, AttributeError):
-        return {"metrics": {}, "gate": None, "model": None}
-    uri = launch.model_uri(environment, folder.resolve().as_uri())
-    return {
-        "metrics": metrics if isinstance(metrics, dict) else {},
-        "gate": None,
-        "model": {"uri": uri, "digest": digest(content)},
-    }
+        manifest = (folder / artifact.MODEL_JSON).read_bytes()
+    except OSError:
+        manifest = None
+    return artifact.script_result(manifest, launch.model_uri(environment, folder.resolve().as_uri()))
 
 
 def fit_result(run_dir: str) -> dict[str, Any] | None:

@@ -21,13 +21,13 @@ from ringyard_api.reasons import Reason
 from ringyard_operator import serverpods
 from ringyard_operator.control import WantedVersion
 from ringyard_operator.endpointstatus import ServerSeen, Why, endpoint_status, settled
-from ringyard_operator.errors import KubeConflict, KubeNotFound
+from ringyard_operator.errors import KubeConflict
 from ringyard_operator.kube import events
 from ringyard_operator.kube.api import Api, Json
 from ringyard_operator.kube.endpointchildren import EndpointChildren
 from ringyard_operator.kube.jobkey import endpoint_token
 from ringyard_operator.kube.kinds import DEPLOYMENTS, MODEL_ENDPOINTS, PODS
-from ringyard_operator.kube.known import Known
+from ringyard_operator.kube.known import Known, refresh
 from ringyard_operator.kube.servers import Servers
 from ringyard_operator.kube.statuses import write_status
 from ringyard_operator.kube.stores import Stores
@@ -47,6 +47,7 @@ class _Desk:
     """What is kept of one endpoint during a term."""
 
     uid: str
+    token: str  # by which its servers know us
     servers: Servers
 
 
@@ -72,12 +73,13 @@ class EndpointKeeper:
             return None  # the garbage collector sends the servers away
         if desk is None:
             uid = obj["metadata"]["uid"]
-            desk = _Desk(uid=uid, servers=Servers(key.name, endpoint_token(self._secret, uid)))
+            token = endpoint_token(self._secret, uid)
+            desk = _Desk(uid=uid, token=token, servers=Servers(key.name, token))
             self._desks[key] = desk
         try:
             return await self._look(key, obj, desk)
         except KubeConflict:
-            await self._refresh(key, desk)
+            await refresh(self._api, self._known, key, desk.uid)
             return time.time()
 
     async def close(self) -> None:
@@ -86,20 +88,12 @@ class EndpointKeeper:
             await desk.servers.close()
         self._desks.clear()
 
-    async def _refresh(self, key: Key, desk: _Desk) -> None:
-        """Somebody wrote the object since, and the watch has not said so yet."""
-        try:
-            found = await self._api.get(MODEL_ENDPOINTS, key.name, key.namespace)
-            self._known.remember(key.kind, found)
-        except KubeNotFound:
-            self._known.forget(key, desk.uid)
-
     async def _look(self, key: Key, obj: Json, desk: _Desk) -> float:
         endpoint, problems = endpoint_of(obj)
         refused = _refused(endpoint, problems)
         trouble, mounted = refused, frozenset[str]()
         if refused is None:
-            children = endpoint_children(endpoint, self._setting, endpoint_token(self._secret, desk.uid))
+            children = endpoint_children(endpoint, self._setting, desk.token)
             mounted = _mounted(children)
             trouble = await self._children.ensure(children, desk.uid)
         seen = await self._servers(key, endpoint, desk, mounted, push=trouble is None)

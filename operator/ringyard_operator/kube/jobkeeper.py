@@ -28,7 +28,7 @@ from ringyard_operator.kube.desk import Desk
 from ringyard_operator.kube.door import Door
 from ringyard_operator.kube.jobkey import job_key
 from ringyard_operator.kube.kinds import MODEL_ENDPOINTS, TRAINING_JOBS
-from ringyard_operator.kube.known import Known
+from ringyard_operator.kube.known import Known, refresh
 from ringyard_operator.kube.observe import observe
 from ringyard_operator.kube.perform import Performer
 from ringyard_operator.kube.statuses import write_status
@@ -86,21 +86,13 @@ class JobKeeper:
             try:
                 return await self._look(key, obj, desk)
             except (KubeConflict, KubeNotFound):
-                await self._refresh(key, desk)
+                await refresh(self._term.api, self._term.known, key, desk.uid)
         return time.time() + 1.0
 
     def close(self) -> None:
         """The term is over."""
         for key, desk in list(self._desks.items()):
             self._leave(key, desk)
-
-    async def _refresh(self, key: Key, desk: Desk) -> None:
-        """Somebody wrote the object since, and the watch has not said so yet."""
-        try:
-            found = await self._term.api.get(TRAINING_JOBS, key.name, key.namespace)
-            self._term.known.remember(key.kind, found)
-        except KubeNotFound:
-            self._term.known.forget(key, desk.uid)
 
     def _leave(self, key: Key, desk: Desk) -> None:
         self._close(desk)

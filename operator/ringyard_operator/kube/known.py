@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
+from ringyard_operator.errors import KubeNotFound
+from ringyard_operator.kube.api import Api, Json
 from ringyard_operator.kube.kinds import MODEL_ENDPOINTS, TRAINING_JOBS, Kind
 from ringyard_operator.kube.turns import Key
 
-Json = dict[str, Any]
 KINDS = {kind.kind: kind for kind in (TRAINING_JOBS, MODEL_ENDPOINTS)}
 
 
@@ -99,6 +99,15 @@ class Known:
     def _owe(self, key: Key, version: int) -> None:
         before = self._owed.get(key)
         self._owed[key] = (version, time.monotonic() if before is None else before[1])
+
+
+async def refresh(api: Api, known: Known, key: Key, uid: str) -> None:
+    """Reads the object anew: somebody wrote it since, and the watch has not said so yet."""
+    try:
+        found = await api.get(KINDS[key.kind], key.name, key.namespace)
+        known.remember(key.kind, found)
+    except KubeNotFound:
+        known.forget(key, uid)
 
 
 def key_of(kind: str, obj: Json) -> Key:

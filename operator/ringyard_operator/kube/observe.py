@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ringyard_api.artifact import script_result
 from ringyard_api.jobstatus import JobStatus, seconds
 from ringyard_api.reasons import ConditionType
 from ringyard_api.trainingjob import TrainingJob
@@ -78,7 +79,7 @@ def _result(
         return None
     pod_of = {pod["metadata"]["uid"]: pod for pod in pods}
     found = [result for uid in wanted if uid and (result := termination_result(pod_of[uid])) is not None]
-    first: Mapping[str, Any] = found[0] if found else {"metrics": {}, "gate": None, "model": None}
+    first: Mapping[str, Any] = found[0] if found else script_result(None, "")
     return next((result for result in found if result.get("model")), first)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ringyard_api.artifact import MODEL_JSON, digest
+from ringyard_api.artifact import MODEL_JSON, script_result
 from ringyard_api.launch import EXIT_TERMINATED, RESULT_JSON
 from ringyard_api.trainingjob import TrainingJob
 
@@ -88,17 +88,8 @@ def _all_scripts_done(job: TrainingJob, agents: Sequence[Agent]) -> bool:
 
 
 def _script_result(model: Path) -> Mapping[str, Any]:
-    manifest = model / MODEL_JSON
     try:
-        data = disk.read_json(manifest)
-        name = digest(manifest.read_bytes()) if data is not None else ""
-    except (StateUnusable, OSError):
-        data = None
-    if data is None:
-        return {"metrics": {}, "gate": None, "model": None}
-    metrics = data.get("metrics")
-    return {
-        "metrics": metrics if isinstance(metrics, dict) else {},
-        "gate": None,
-        "model": {"uri": model.resolve().as_uri(), "digest": name},
-    }
+        manifest = (model / MODEL_JSON).read_bytes()
+    except OSError:
+        manifest = None
+    return script_result(manifest, model.resolve().as_uri())
